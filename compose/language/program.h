@@ -1,0 +1,139 @@
+/* A checked program: what a .poe file means. The only door into the language for the floors below.
+ *
+ * text -> tokens (lex.c) -> syntax tree with spans (parse.c) -> checked tree (check.c: scopes, sorts, spaces, shapes)
+ * -> experts over coordinates (lower.c). All names, sorts and shapes are checked before anything is created.
+ */
+#ifndef POE_COMPOSE_LANGUAGE_PROGRAM_H
+#define POE_COMPOSE_LANGUAGE_PROGRAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "compose/language/verbs.h"
+#include "poe/expert.h"
+
+/* ---- diagnostics ---- */
+
+typedef enum poei_severity { POEI_ERROR, POEI_WARNING } poei_severity;
+
+typedef struct poei_diagnostic {
+  poei_severity severity;
+  poe_error error; /* status, file, place, message, hint */
+} poei_diagnostic;
+
+/* A growing list, owned by the caller; zero-initialise. */
+typedef struct poei_diagnostics {
+  size_t n, capacity, errors;
+  poei_diagnostic *items;
+} poei_diagnostics;
+void poei_diagnostics_free(poei_diagnostics *diagnostics);
+/* Prints one diagnostic as in DESIGN 4 into a text on the heap: "file:line:col: error: message", the source line with a
+ * gutter, carets with the hint. `source` is the text of its file or NULL. `colour` uses ANSI codes. */
+char *poei_diagnostic_text(const poei_diagnostic *diagnostic, const char *source, bool colour);
+
+/* ---- the program ---- */
+
+typedef struct poei_program poei_program;
+
+/* One override of --set name.param=value: the definition's constructor argument, value in the language. */
+typedef struct poei_override {
+  const char *name, *param, *value;
+} poei_override;
+
+/* Reads, parses and checks a file (and what it includes). Diagnostics are appended; returns the status of the first
+ * error, POE_OK when there were only warnings. *program is set only on POE_OK. `text` non-NULL is used instead of the contents of `path`
+ * (which then only names it and anchors relative paths). */
+poe_status poei_program_load(const char *path, const char *text, size_t n_overrides, const poei_override *overrides,
+                             poei_diagnostics *diagnostics, poei_program **program);
+void poei_program_free(poei_program *program);
+
+const char *poei_program_path(const poei_program *program);
+/* Source text of a file of the program (the main one or an included one), NULL when unknown. */
+const char *poei_program_source(const poei_program *program, const char *file);
+/* Files read so far: the .poe files, and every model or data file that lowering opened. */
+size_t poei_program_file_count(const poei_program *program);
+const char *poei_program_file(const poei_program *program, size_t index);
+/* The file in canonical form (parse o print is a fixed point); on the heap. */
+char *poei_program_print(const poei_program *program);
+/* Parses text and prints it canonically, without checking; NULL and diagnostics when it does not parse. */
+char *poei_language_format(const char *path, const char *text, poei_diagnostics *diagnostics);
+
+/* ---- variables: coordinates are numbered 0.. over all variables in declaration order ---- */
+
+typedef enum poei_space_kind { POEI_SPACE_REAL, POEI_SPACE_BINARY, POEI_SPACE_INT, POEI_SPACE_SIMPLEX, POEI_SPACE_TOKENS } poei_space_kind;
+
+typedef struct poei_variable {
+  const char *name;
+  poei_space_kind space;
+  size_t ndim, shape[POE_MAX_DIMS];
+  size_t dim, offset;         /* number of coordinates, id of the first */
+  const poe_support *support; /* [dim]                                  */
+} poei_variable;
+size_t poei_program_variable_count(const poei_program *program);
+const poei_variable *poei_program_variable(const poei_program *program, size_t index);
+const poei_variable *poei_program_variable_find(const poei_program *program, const char *name);
+
+/* ---- derived variables ---- */
+
+/* The map behind a derived variable, with the coordinates it reads ([in_dim], ids; owned by the program) and the shape of
+ * its value. POE_E_NAME when `name` is not one. */
+typedef struct poei_derived {
+  const char *name;
+  const poe_map *map;
+  size_t in_dim;
+  const size_t *coordinates;
+  size_t ndim, shape[POE_MAX_DIMS], dim;
+} poei_derived;
+poe_status poei_program_derived(poei_program *program, const char *name, poei_derived *derived, poe_error *error);
+
+/* ---- lowering ---- */
+
+/* A density over coordinates. `coordinates` are the free ones, ascending, = the expert's dimensions. */
+typedef struct poei_target {
+  poe_expert *expert;
+  char *text;                /* the expression, canonical                                       */
+  char *name;                /* the definition's name, or the expression                        */
+  size_t dim, *coordinates;  /* [dim] ids                                                       */
+  size_t n_clamped, *clamped; /* [n_clamped] ids fixed by an outermost `given`                  */
+  double *clamped_value;     /* [n_clamped]                                                     */
+  bool normalised;           /* known to integrate to 1 over its coordinates                    */
+} poei_target;
+/* Lowers a definition's name or an expression in the language (NULL: the last density defined). Experts are created
+ * once per definition and shared. Diagnostics (warnings too) are appended. */
+poe_status poei_program_target(poei_program *program, const char *expression, poei_target *target,
+                               poei_diagnostics *diagnostics);
+void poei_target_free(poei_target *target);
+/* Coordinate id -> "z[3]", "x[2, 0]" or "c" (scalar) into text[size]; returns text. */
+const char *poei_program_coordinate_text(const poei_program *program, size_t coordinate, char *text, size_t size);
+/* The tree of a target as written, for `explain`: indented lines with place and what each leaf is. On the heap. */
+char *poei_program_tree(poei_program *program, const char *expression, poei_diagnostics *diagnostics);
+
+/* Names of the definitions that are densities, in order (for --each and compare). */
+size_t poei_program_density_count(const poei_program *program);
+const char *poei_program_density(const poei_program *program, size_t index);
+/* The density definitions mentioned directly in a target's expression (the named experts, in order, each once); names belong to the program. */
+size_t poei_program_mentions(poei_program *program, const char *expression, const char **names, size_t capacity);
+
+/* ---- actions ---- */
+
+/* An option as given: in the file or, by cli/, on the command line. Lists keep their items' text. */
+typedef struct poei_option_value {
+  const char *name;
+  const char *text;          /* canonical text of the value: number, string without quotes, name       */
+  size_t n_items;
+  const char *const *items;  /* a list's items                                                         */
+  int line, column, span;
+} poei_option_value;
+
+typedef struct poei_action {
+  const poei_verb *verb;
+  size_t n_targets;
+  const char *const *targets; /* canonical texts of its positional arguments                           */
+  size_t n_options;
+  const poei_option_value *options;
+  int line, column, span;
+} poei_action;
+size_t poei_program_action_count(const poei_program *program);
+const poei_action *poei_program_action(const poei_program *program, size_t index);
+
+#endif

@@ -1,0 +1,27 @@
+/* Adaptive quadrature over function pointers, one and two dimensions, in log space (integrands are exp(log f)).
+ * Gauss-Kronrod 7-15 (Piessens et al. 1983, QUADPACK); infinite ends by x = t / (1 - t^2). */
+#ifndef POE_CORE_QUADRATURE_H
+#define POE_CORE_QUADRATURE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "poe/status.h"
+
+/* Log-values of an integrand at n points: x[n, d] -> log_value[n]. */
+typedef poe_status (*poei_log_integrand)(void *context, size_t n, size_t d, const double *x, double *log_value,
+                                         poe_error *error);
+
+typedef struct poei_quadrature_result {
+  double log_integral; /* log of the integral; -inf when it is 0        */
+  double error_bound;  /* bound on the error of log_integral            */
+  size_t evaluations;
+  bool converged; /* error_bound <= tolerance                      */
+} poei_quadrature_result;
+
+/* Integrates exp(log f) over the box low[d]..high[d] (d = 1 or 2; ends may be infinite) to relative `tolerance`.
+ * `scale_hint` [d, 2] or NULL: centre and scale of where the mass is expected, per coordinate. */
+poe_status poei_quadrature(poei_log_integrand f, void *context, size_t d, const double *low, const double *high,
+                           const double *scale_hint, double tolerance, poei_quadrature_result *result, poe_error *error);
+
+#endif

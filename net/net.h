@@ -1,0 +1,48 @@
+/* A compiled tensor program: what neural experts and maps run on.
+ *
+ * A graph (net/graph.h) is built once, compiled once (memory planned, weights packed), and evaluated per tile with no
+ * allocation; input gradients by reverse mode over the operators' vector-Jacobian products. Inputs and outputs are
+ * double; the inside is float32 or double. A network has one input [n, in...] and one output [n, out...].
+ */
+#ifndef POE_NET_NET_H
+#define POE_NET_NET_H
+
+#include "formats/tensor_file.h"
+#include "poe/expert.h"
+
+typedef enum poei_precision { POEI_FLOAT32, POEI_FLOAT64 } poei_precision;
+
+typedef struct poei_net poei_net; /* immutable, reference-counted */
+
+/* How to find the architecture of a file. All NULL/0: from the file's own metadata poe.layers (docs/MODEL-FORMAT.md). */
+typedef struct poei_net_source {
+  const poei_tensor_file *file;
+  size_t n_layers;           /* bare state dicts: tensor prefixes in order ("net.0": net.0.weight, net.0.bias) */
+  const char *const *layers; /* [n_layers]                                                                      */
+  const char *activation;    /* between them                                                                    */
+  const char *output_activation; /* after the last, NULL = identity                                             */
+  const char *precision;     /* "single", "double", NULL = that of the weights (half types compute in single)   */
+  size_t in_dim;             /* what the variable offers; a disagreement is POE_E_SHAPE naming file and tensor   */
+} poei_net_source;
+
+poe_status poei_net_load(const poei_net_source *source, poei_net **net, poe_error *error);
+poei_net *poei_net_retain(const poei_net *net);
+void poei_net_release(poei_net *net); /* NULL is allowed */
+
+size_t poei_net_in_dim(const poei_net *net);
+size_t poei_net_out_dim(const poei_net *net);
+size_t poei_net_parameters(const poei_net *net); /* number of weights                     */
+double poei_net_flops(const poei_net *net);      /* floating-point operations per row, forwards */
+poei_precision poei_net_precision(const poei_net *net);
+
+/* Bytes of scratch for eval, or (POE_WANT_GRAD) for eval_vjp, on n rows. */
+size_t poei_net_scratch(const poei_net *net, unsigned want, size_t n);
+/* y[n, ldy] = f(x). */
+void poei_net_eval(const poei_net *net, poe_rows x, double *y, size_t ldy, poe_scratch *scratch);
+/* Forwards; `pull` fills dy[n, out] (contiguous) from y[n, out]; then dx[n, ldx] += J' dy. */
+poe_status poei_net_eval_vjp(const poei_net *net, poe_rows x,
+                             poe_status (*pull)(void *context, poe_rows y, double *dy, poe_scratch *scratch,
+                                                poe_error *error),
+                             void *context, double *dx, size_t ldx, poe_scratch *scratch, poe_error *error);
+
+#endif
