@@ -1,5 +1,5 @@
-/* Dense linear algebra: thin, named wrappers over BLAS and LAPACK. Matrices are row-major and contiguous unless a stride
- * is given. BLAS runs with one thread (poei_linalg_init); the library's own workers supply the parallelism. */
+/* Dense linear algebra: thin, named wrappers over BLAS and LAPACK. Matrices are row-major and contiguous unless a
+ * stride is given. BLAS runs with one thread (poei_linalg_init); the library's own workers supply the parallelism. */
 #ifndef POE_CORE_LINALG_H
 #define POE_CORE_LINALG_H
 
@@ -12,8 +12,8 @@ void poei_linalg_init(void);
 const char *poei_linalg_core_name(void);
 
 /* C[m,n] = alpha op(A) op(B) + beta C; op(A) is m x k. Strides are of the stored matrices. */
-void poei_dgemm(bool ta, bool tb, size_t m, size_t n, size_t k, double alpha, const double *a, size_t lda, const double *b,
-                size_t ldb, double beta, double *c, size_t ldc);
+void poei_dgemm(bool ta, bool tb, size_t m, size_t n, size_t k, double alpha, const double *a, size_t lda,
+                const double *b, size_t ldb, double beta, double *c, size_t ldc);
 void poei_sgemm(bool ta, bool tb, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda, const float *b,
                 size_t ldb, float beta, float *c, size_t ldc);
 double poei_ddot(size_t n, const double *x, const double *y);

@@ -19,7 +19,8 @@ size_t poei_pool_threads(const poei_pool *pool);
 /* Number of processors this process may use, at least 1. */
 size_t poei_pool_default_threads(void);
 /* Runs task(context, index, worker) for index in [0, count); worker in [0, threads). Blocks; allocates nothing. Not
- * re-entrant. Returns the status of the failed task with the lowest index, else POE_OK. pool NULL: runs in the caller. */
+ * re-entrant. Returns the status of the failed task with the lowest index, else POE_OK. pool NULL: runs in the caller.
+ */
 poe_status poei_pool_run(poei_pool *pool, size_t count, poe_status (*task)(void *context, size_t index, size_t worker),
                          void *context);
 

@@ -22,6 +22,7 @@ typedef struct poei_quadrature_result {
 /* Integrates exp(log f) over the box low[d]..high[d] (d = 1 or 2; ends may be infinite) to relative `tolerance`.
  * `scale_hint` [d, 2] or NULL: centre and scale of where the mass is expected, per coordinate. */
 poe_status poei_quadrature(poei_log_integrand f, void *context, size_t d, const double *low, const double *high,
-                           const double *scale_hint, double tolerance, poei_quadrature_result *result, poe_error *error);
+                           const double *scale_hint, double tolerance, poei_quadrature_result *result,
+                           poe_error *error);
 
 #endif

@@ -9,7 +9,9 @@
 #include "poe/status.h"
 
 #define POEI_DTYPE_LIST(X)                                                                                             \
-  X(F64, 8) X(F32, 4) X(F16, 2) X(BF16, 2) X(I64, 8) X(I32, 4) X(I16, 2) X(I8, 1) X(U64, 8) X(U32, 4) X(U16, 2) X(U8, 1) X(BOOL, 1)
+  X(F64, 8)                                                                                                            \
+  X(F32, 4) X(F16, 2) X(BF16, 2) X(I64, 8) X(I32, 4) X(I16, 2) X(I8, 1) X(U64, 8) X(U32, 4) X(U16, 2) X(U8, 1)         \
+      X(BOOL, 1)
 
 typedef enum poei_dtype {
 #define POEI_DTYPE_ENUM(name, size) POEI_##name,
@@ -33,8 +35,8 @@ typedef struct poei_tensor_file poei_tensor_file;
 const char *poei_dtype_name(poei_dtype dtype); /* "F32" ... */
 size_t poei_dtype_size(poei_dtype dtype);
 
-/* Opens a file and reads all of it (format found from its first bytes). npy holds one tensor, named "". On failure *file
- * is untouched; errors name the file and what is wrong (POE_E_FILE, _FORMAT, _UNSUPPORTED, _MEMORY). */
+/* Opens a file and reads all of it (format found from its first bytes). npy holds one tensor, named "". On failure
+ * *file is untouched; errors name the file and what is wrong (POE_E_FILE, _FORMAT, _UNSUPPORTED, _MEMORY). */
 poe_status poei_tensor_file_open(const char *path, poei_tensor_file **file, poe_error *error);
 void poei_tensor_file_close(poei_tensor_file *file);
 const char *poei_tensor_file_path(const poei_tensor_file *file);
@@ -43,7 +45,8 @@ size_t poei_tensor_file_count(const poei_tensor_file *file);
 const poei_tensor *poei_tensor_file_at(const poei_tensor_file *file, size_t index);
 /* The tensor of that name, NULL when there is none. */
 const poei_tensor *poei_tensor_file_find(const poei_tensor_file *file, const char *name);
-/* Like find, but a missing tensor is POE_E_FORMAT; the message lists what was wanted and the names and shapes that are there. */
+/* Like find, but a missing tensor is POE_E_FORMAT; the message lists what was wanted and the names and shapes that are
+ * there. */
 poe_status poei_tensor_file_require(const poei_tensor_file *file, const char *name, const poei_tensor **tensor,
                                     poe_error *error);
 /* Metadata of a safetensors file: value of a key, NULL when absent. */

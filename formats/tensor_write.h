@@ -12,9 +12,10 @@ typedef struct poei_npz_writer poei_npz_writer;
 
 poe_status poei_npz_writer_open(const char *path, poei_npz_writer **writer, poe_error *error);
 /* Adds array `name` (C order, `dtype` little-endian numbers at `data`). */
-poe_status poei_npz_writer_add(poei_npz_writer *writer, const char *name, poei_dtype dtype, size_t ndim, const size_t *shape,
-                               const void *data, poe_error *error);
-/* Commit closes, syncs and renames, and frees the writer whatever it returns; abort removes the temporary file. NULL is allowed. */
+poe_status poei_npz_writer_add(poei_npz_writer *writer, const char *name, poei_dtype dtype, size_t ndim,
+                               const size_t *shape, const void *data, poe_error *error);
+/* Commit closes, syncs and renames, and frees the writer whatever it returns; abort removes the temporary file. NULL is
+ * allowed. */
 poe_status poei_npz_writer_commit(poei_npz_writer *writer, poe_error *error);
 void poei_npz_writer_abort(poei_npz_writer *writer);
 

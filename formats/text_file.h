@@ -27,8 +27,8 @@ typedef struct poei_csv {
   double *values; /* [rows, columns] */
   char **names;   /* [columns] or NULL */
 } poei_csv;
-/* Reads comma-separated numbers ("inf", "-inf", "nan" too); lines starting with # and empty lines are skipped; a first line
- * that is not all numbers is a header. Errors name line and column. */
+/* Reads comma-separated numbers ("inf", "-inf", "nan" too); lines starting with # and empty lines are skipped; a first
+ * line that is not all numbers is a header. Errors name line and column. */
 poe_status poei_csv_read(const char *path, poei_csv *csv, poe_error *error);
 void poei_csv_free(poei_csv *csv);
 /* names may be NULL; numbers are written so that reading them gives the same doubles. */

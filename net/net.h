@@ -14,15 +14,16 @@ typedef enum poei_precision { POEI_FLOAT32, POEI_FLOAT64 } poei_precision;
 
 typedef struct poei_net poei_net; /* immutable, reference-counted */
 
-/* How to find the architecture of a file. All NULL/0: from the file's own metadata poe.layers (docs/MODEL-FORMAT.md). */
+/* How to find the architecture of a file. All NULL/0: from the file's own metadata poe.layers (docs/MODEL-FORMAT.md).
+ */
 typedef struct poei_net_source {
   const poei_tensor_file *file;
-  size_t n_layers;           /* bare state dicts: tensor prefixes in order ("net.0": net.0.weight, net.0.bias) */
-  const char *const *layers; /* [n_layers]                                                                      */
-  const char *activation;    /* between them                                                                    */
+  size_t n_layers;               /* bare state dicts: tensor prefixes in order ("net.0": net.0.weight, net.0.bias) */
+  const char *const *layers;     /* [n_layers]                                                                      */
+  const char *activation;        /* between them                                                                    */
   const char *output_activation; /* after the last, NULL = identity                                             */
-  const char *precision;     /* "single", "double", NULL = that of the weights (half types compute in single)   */
-  size_t in_dim;             /* what the variable offers; a disagreement is POE_E_SHAPE naming file and tensor   */
+  const char *precision;         /* "single", "double", NULL = that of the weights (half types compute in single)   */
+  size_t in_dim;                 /* what the variable offers; a disagreement is POE_E_SHAPE naming file and tensor   */
 } poei_net_source;
 
 poe_status poei_net_load(const poei_net_source *source, poei_net **net, poe_error *error);

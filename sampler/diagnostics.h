@@ -5,7 +5,8 @@
 
 #include "sampler/target.h"
 
-/* All take draws of one quantity, x[chain * stride_chain + draw * stride_draw]. NaN when it is constant or has a non-finite value. */
+/* All take draws of one quantity, x[chain * stride_chain + draw * stride_draw]. NaN when it is constant or has a
+ * non-finite value. */
 typedef struct poei_series {
   const double *x;
   size_t chains, draws, stride_chain, stride_draw;
@@ -31,8 +32,8 @@ typedef struct poei_gate {
   char reasons[POEI_GATE_MAX_REASONS][POEI_GATE_REASON_SIZE]; /* what failed and what to try */
 } poei_gate;
 
-/* The gate over all coordinates of `draws` (DESIGN 6). `exact`: draws are independent, only non-finite values can fail it.
- * `biased` names an unadjusted kernel, or NULL. */
+/* The gate over all coordinates of `draws` (DESIGN 6). `exact`: draws are independent, only non-finite values can fail
+ * it. `biased` names an unadjusted kernel, or NULL. */
 poe_status poei_gate_run(const poei_draws *draws, bool exact, const char *biased, poei_gate *gate, poe_error *error);
 
 #endif

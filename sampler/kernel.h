@@ -11,13 +11,13 @@
 /* State of n chains of one tile; arrays are the run's. */
 typedef struct poei_tile {
   size_t n, d;
-  double *x;          /* [n, d] current states                          */
-  double *logp;       /* [n] log density there                          */
-  double *grad;       /* [n, d] gradient there (kernels that need one)  */
-  double *acceptance; /* [n] out: acceptance probability of this step   */
-  double *energy;     /* [n] out: Hamiltonian, or NaN                   */
+  double *x;                /* [n, d] current states                          */
+  double *logp;             /* [n] log density there                          */
+  double *grad;             /* [n, d] gradient there (kernels that need one)  */
+  double *acceptance;       /* [n] out: acceptance probability of this step   */
+  double *energy;           /* [n] out: Hamiltonian, or NaN                   */
   unsigned char *diverging; /* [n] out                                  */
-  const poe_rng *at;  /* [n] addresses of this step                     */
+  const poe_rng *at;        /* [n] addresses of this step                     */
 } poei_tile;
 
 /* What a step needs to know. */
@@ -27,8 +27,8 @@ typedef struct poei_kernel_settings {
   size_t leapfrog;
 } poei_kernel_settings;
 
-/* The density a kernel samples: log p = sum_j weight_j[i * inc] log expert_j. One term with weight 1, or base and rest^beta
- * with a beta per row along a path. */
+/* The density a kernel samples: log p = sum_j weight_j[i * inc] log expert_j. One term with weight 1, or base and
+ * rest^beta with a beta per row along a path. */
 typedef struct poei_density {
   size_t n_terms;
   const poe_expert *term[2];
@@ -39,8 +39,8 @@ typedef struct poei_kernel {
   const char *name;
   const char *doc;
   bool needs_gradient;
-  bool biased;               /* no Metropolis correction */
-  double target_acceptance;  /* for step-size adaptation; 0 = none */
+  bool biased;              /* no Metropolis correction */
+  double target_acceptance; /* for step-size adaptation; 0 = none */
   /* Scratch besides that of the density's gradient for n rows. */
   size_t (*scratch)(size_t n, size_t d);
   /* One transition of every chain in the tile. Adds to *gradients, *densities the rows evaluated. */

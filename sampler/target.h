@@ -11,32 +11,34 @@
 typedef struct poei_monitor {
   void (*report)(void *context, const char *phase, size_t done, size_t total);
   void *context;
-  const atomic_bool *stop; /* NULL or a flag a signal handler sets: the run ends after the current step, keeping what it has */
+  const atomic_bool
+      *stop; /* NULL or a flag a signal handler sets: the run ends after the current step, keeping what it has */
 } poei_monitor;
 
 /* Settings of a run; zeroed fields have the defaults named. */
 typedef struct poei_run_options {
-  size_t chains;    /* default 4                                                                          */
-  size_t warmup;    /* default 1000                                                                       */
-  size_t draws;     /* kept per chain, default 1000                                                       */
-  size_t thin;      /* default 1: steps per kept draw                                                     */
-  double step_size; /* 0 = adapted; otherwise fixed (MALA's epsilon is that of x + eps^2/2 M grad + eps sqrt(M) xi) */
-  size_t leapfrog;  /* HMC: steps per draw, 0 = its default                                                */
+  size_t chains;     /* default 4                                                                          */
+  size_t warmup;     /* default 1000                                                                       */
+  size_t draws;      /* kept per chain, default 1000                                                       */
+  size_t thin;       /* default 1: steps per kept draw                                                     */
+  double step_size;  /* 0 = adapted; otherwise fixed (MALA's epsilon is that of x + eps^2/2 M grad + eps sqrt(M) xi) */
+  size_t leapfrog;   /* HMC: steps per draw, 0 = its default                                                */
   bool fixed_metric; /* keep the identity metric                                                            */
   uint64_t seed;
-  poei_pool *pool;  /* NULL = one thread                                                                  */
+  poei_pool *pool; /* NULL = one thread                                                                  */
   poei_monitor monitor;
 } poei_run_options;
 
-/* Draws of one run. All arrays owned; freed with poei_draws_free. Exact draws have n_stats = 0 columns filled with NaN. */
+/* Draws of one run. All arrays owned; freed with poei_draws_free. Exact draws have n_stats = 0 columns filled with NaN.
+ */
 typedef struct poei_draws {
-  size_t chains, draws, dim;  /* draws: as many as were finished (less than asked when interrupted)        */
-  double *x;                  /* [chains, draws, dim]                                                      */
-  double *lp;                 /* [chains, draws] log density of the sampled (unconstrained) target          */
-  double *acceptance;         /* [chains, draws] acceptance probability; NaN where there is none            */
-  unsigned char *diverging;   /* [chains, draws]                                                           */
-  double *energy;             /* [chains, draws] Hamiltonian at the draw (HMC), else NaN                    */
-  double *step_size;          /* [chains]                                                                  */
+  size_t chains, draws, dim; /* draws: as many as were finished (less than asked when interrupted)        */
+  double *x;                 /* [chains, draws, dim]                                                      */
+  double *lp;                /* [chains, draws] log density of the sampled (unconstrained) target          */
+  double *acceptance;        /* [chains, draws] acceptance probability; NaN where there is none            */
+  unsigned char *diverging;  /* [chains, draws]                                                           */
+  double *energy;            /* [chains, draws] Hamiltonian at the draw (HMC), else NaN                    */
+  double *step_size;         /* [chains]                                                                  */
   uint64_t density_evaluations, gradient_evaluations; /* rows evaluated                                    */
   bool interrupted;
 } poei_draws;

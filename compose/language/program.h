@@ -41,8 +41,8 @@ typedef struct poei_override {
 } poei_override;
 
 /* Reads, parses and checks a file (and what it includes). Diagnostics are appended; returns the status of the first
- * error, POE_OK when there were only warnings. *program is set only on POE_OK. `text` non-NULL is used instead of the contents of `path`
- * (which then only names it and anchors relative paths). */
+ * error, POE_OK when there were only warnings. *program is set only on POE_OK. `text` non-NULL is used instead of the
+ * contents of `path` (which then only names it and anchors relative paths). */
 poe_status poei_program_load(const char *path, const char *text, size_t n_overrides, const poei_override *overrides,
                              poei_diagnostics *diagnostics, poei_program **program);
 void poei_program_free(poei_program *program);
@@ -60,7 +60,13 @@ char *poei_language_format(const char *path, const char *text, poei_diagnostics 
 
 /* ---- variables: coordinates are numbered 0.. over all variables in declaration order ---- */
 
-typedef enum poei_space_kind { POEI_SPACE_REAL, POEI_SPACE_BINARY, POEI_SPACE_INT, POEI_SPACE_SIMPLEX, POEI_SPACE_TOKENS } poei_space_kind;
+typedef enum poei_space_kind {
+  POEI_SPACE_REAL,
+  POEI_SPACE_BINARY,
+  POEI_SPACE_INT,
+  POEI_SPACE_SIMPLEX,
+  POEI_SPACE_TOKENS
+} poei_space_kind;
 
 typedef struct poei_variable {
   const char *name;
@@ -75,8 +81,8 @@ const poei_variable *poei_program_variable_find(const poei_program *program, con
 
 /* ---- derived variables ---- */
 
-/* The map behind a derived variable, with the coordinates it reads ([in_dim], ids; owned by the program) and the shape of
- * its value. POE_E_NAME when `name` is not one. */
+/* The map behind a derived variable, with the coordinates it reads ([in_dim], ids; owned by the program) and the shape
+ * of its value. POE_E_NAME when `name` is not one. */
 typedef struct poei_derived {
   const char *name;
   const poe_map *map;
@@ -91,12 +97,12 @@ poe_status poei_program_derived(poei_program *program, const char *name, poei_de
 /* A density over coordinates. `coordinates` are the free ones, ascending, = the expert's dimensions. */
 typedef struct poei_target {
   poe_expert *expert;
-  char *text;                /* the expression, canonical                                       */
-  char *name;                /* the definition's name, or the expression                        */
-  size_t dim, *coordinates;  /* [dim] ids                                                       */
+  char *text;                 /* the expression, canonical                                       */
+  char *name;                 /* the definition's name, or the expression                        */
+  size_t dim, *coordinates;   /* [dim] ids                                                       */
   size_t n_clamped, *clamped; /* [n_clamped] ids fixed by an outermost `given`                  */
-  double *clamped_value;     /* [n_clamped]                                                     */
-  bool normalised;           /* known to integrate to 1 over its coordinates                    */
+  double *clamped_value;      /* [n_clamped]                                                     */
+  bool normalised;            /* known to integrate to 1 over its coordinates                    */
 } poei_target;
 /* Lowers a definition's name or an expression in the language (NULL: the last density defined). Experts are created
  * once per definition and shared. Diagnostics (warnings too) are appended. */
@@ -111,7 +117,8 @@ char *poei_program_tree(poei_program *program, const char *expression, poei_diag
 /* Names of the definitions that are densities, in order (for --each and compare). */
 size_t poei_program_density_count(const poei_program *program);
 const char *poei_program_density(const poei_program *program, size_t index);
-/* The density definitions mentioned directly in a target's expression (the named experts, in order, each once); names belong to the program. */
+/* The density definitions mentioned directly in a target's expression (the named experts, in order, each once); names
+ * belong to the program. */
 size_t poei_program_mentions(poei_program *program, const char *expression, const char **names, size_t capacity);
 
 /* ---- actions ---- */
@@ -119,9 +126,9 @@ size_t poei_program_mentions(poei_program *program, const char *expression, cons
 /* An option as given: in the file or, by cli/, on the command line. Lists keep their items' text. */
 typedef struct poei_option_value {
   const char *name;
-  const char *text;          /* canonical text of the value: number, string without quotes, name       */
+  const char *text; /* canonical text of the value: number, string without quotes, name       */
   size_t n_items;
-  const char *const *items;  /* a list's items                                                         */
+  const char *const *items; /* a list's items                                                         */
   int line, column, span;
 } poei_option_value;
 

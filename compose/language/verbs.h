@@ -12,10 +12,10 @@ typedef enum poei_option_type {
   POEI_OPTION_FLAG,    /* true or false; on the command line present = true          */
   POEI_OPTION_INTEGER, /* a whole number >= 0                                        */
   POEI_OPTION_NUMBER,
-  POEI_OPTION_TEXT,    /* a string or a bare word                                    */
-  POEI_OPTION_FILE,    /* a path, relative to the .poe file in a file, to the working directory on the command line */
-  POEI_OPTION_CHOICE,  /* one of `choices`, "a|b|c"                                  */
-  POEI_OPTION_NAMES    /* a list of names or expressions: [a, b] or a,b              */
+  POEI_OPTION_TEXT,   /* a string or a bare word                                    */
+  POEI_OPTION_FILE,   /* a path, relative to the .poe file in a file, to the working directory on the command line */
+  POEI_OPTION_CHOICE, /* one of `choices`, "a|b|c"                                  */
+  POEI_OPTION_NAMES   /* a list of names or expressions: [a, b] or a,b              */
 } poei_option_type;
 
 typedef struct poei_option {
@@ -28,13 +28,14 @@ typedef struct poei_option {
 
 typedef struct poei_verb {
   const char *name;
-  const char *doc;              /* one line                                          */
-  bool action;                  /* may stand in a file                               */
+  const char *doc; /* one line                                          */
+  bool action;     /* may stand in a file                               */
   size_t min_targets, max_targets;
-  const poei_option *options;   /* ends with a zeroed entry                          */
+  const poei_option *options; /* ends with a zeroed entry                          */
 } poei_verb;
 
-/* All verbs, ending with NULL; options that every verb has (seed, threads, json, quiet, ...) are in poei_common_options. */
+/* All verbs, ending with NULL; options that every verb has (seed, threads, json, quiet, ...) are in
+ * poei_common_options. */
 extern const poei_verb *const poei_verbs[];
 extern const poei_option poei_common_options[];
 const poei_verb *poei_verb_find(const char *name);

@@ -1,7 +1,7 @@
 /* Composition nodes: experts made of experts. Each constructor retains its children and returns an ordinary expert.
  *
- * The language lowers to these few: `a * b / c^t` is one product with exponents 1, 1 (b), -t (c); `a ^ t` a product of one
- * factor. Nodes can be looked into (poei_node_*), which is what the planner's rewriting rules work on.
+ * The language lowers to these few: `a * b / c^t` is one product with exponents 1, 1 (b), -t (c); `a ^ t` a product of
+ * one factor. Nodes can be looked into (poei_node_*), which is what the planner's rewriting rules work on.
  */
 #ifndef POE_COMPOSE_NODES_H
 #define POE_COMPOSE_NODES_H
@@ -19,13 +19,14 @@ typedef enum poei_node_kind {
 #undef POEI_NODE_ENUM
 } poei_node_kind;
 
-/* prod_i child_i ^ exponent_i over the same dim coordinates (n = 0: the constant 1 over dim coordinates). Factors with exponent 0 are dropped.
- * Positive exponents are evaluated first: a row at -inf stays -inf (0/0 = 0). Support: intersection over positive
- * exponents; an empty one is POE_E_EMPTY naming the coordinate. */
+/* prod_i child_i ^ exponent_i over the same dim coordinates (n = 0: the constant 1 over dim coordinates). Factors with
+ * exponent 0 are dropped. Positive exponents are evaluated first: a row at -inf stays -inf (0/0 = 0). Support:
+ * intersection over positive exponents; an empty one is POE_E_EMPTY naming the coordinate. */
 poe_status poei_product_create(size_t dim, size_t n, const poe_expert *const *children, const double *exponents,
                                poe_expert **out, poe_error *error);
 /* sum_k exp(log_weight_k) child_k over equal coordinates; children are taken as they are (the language wraps each in
- * normalise where the language says so). Online log-sum-exp, one temporary. log Z = log sum_k w_k Z_k when all are known. */
+ * normalise where the language says so). Online log-sum-exp, one temporary. log Z = log sum_k w_k Z_k when all are
+ * known. */
 poe_status poei_mixture_create(size_t n, const poe_expert *const *children, const double *log_weights, poe_expert **out,
                                poe_error *error);
 /* child / Z. When log_z is NaN the constant is a hole: the node is built, but evaluating it is POE_E_CAPABILITY until
@@ -33,18 +34,20 @@ poe_status poei_mixture_create(size_t n, const poe_expert *const *children, cons
 poe_status poei_normalise_create(const poe_expert *child, double log_z, double std_error, poe_expert **out,
                                  poe_error *error);
 /* child over coordinates index[child dim] of a row of `dim` (indices distinct). A contiguous range costs nothing. */
-poe_status poei_slice_create(const poe_expert *child, size_t dim, const size_t *index, poe_expert **out, poe_error *error);
+poe_status poei_slice_create(const poe_expert *child, size_t dim, const size_t *index, poe_expert **out,
+                             poe_error *error);
 /* prod_m child(x[index[m, :]]): one child on m index sets index[m, child dim], evaluated as gathered n*m rows. */
 poe_status poei_plate_create(const poe_expert *child, size_t m, size_t dim, const size_t *index, poe_expert **out,
                              poe_error *error);
-/* child with coordinates index[n] clamped to value[n]; over the remaining coordinates in order. A value outside the child's
- * support is POE_E_EMPTY. */
-poe_status poei_given_create(const poe_expert *child, size_t n, const size_t *index, const double *value, poe_expert **out,
-                             poe_error *error);
+/* child with coordinates index[n] clamped to value[n]; over the remaining coordinates in order. A value outside the
+ * child's support is POE_E_EMPTY. */
+poe_status poei_given_create(const poe_expert *child, size_t n, const size_t *index, const double *value,
+                             poe_expert **out, poe_error *error);
 /* x = (z, rest) -> child(map(z), rest): z are the first in_dim coordinates, rest the remaining child dim - out dim. */
 poe_status poei_through_create(const poe_map *map, const poe_expert *child, poe_expert **out, poe_error *error);
 /* child restricted to the box support[dim]: -inf outside, not renormalised. */
-poe_status poei_restrict_create(const poe_expert *child, const poe_support *support, poe_expert **out, poe_error *error);
+poe_status poei_restrict_create(const poe_expert *child, const poe_support *support, poe_expert **out,
+                                poe_error *error);
 /* child in unconstrained coordinates u: log p(x(u)) + log |dx/du|. Continuous coordinates only: identity, log, -log or
  * logit by the child's support. Applied once, at the root. */
 poe_status poei_transform_create(const poe_expert *child, poe_expert **out, poe_error *error);

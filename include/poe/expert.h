@@ -97,7 +97,8 @@ enum { POE_MAX_DIMS = 8 };
 typedef struct poe_param {
   const char *name;
   poe_arg_type type;
-  const char *shape;    /* in words for REAL: "", "d", "k", "k,d", "d,d" ...; for SYMBOL the words allowed "a|b|c"; else "" */
+  const char
+      *shape; /* in words for REAL: "", "d", "k", "k,d", "d,d" ...; for SYMBOL the words allowed "a|b|c"; else "" */
   const char *fallback; /* text of the default; NULL = none (required, or one of several alternatives)      */
   const char *doc;      /* one line                                                                        */
 } poe_param;
@@ -134,7 +135,7 @@ typedef struct poe_subject {
 } poe_subject;
 
 typedef struct poe_args {
-  const char *kind;            /* the family, for messages                           */
+  const char *kind; /* the family, for messages                           */
   size_t n_subjects;
   const poe_subject *subjects; /* their coordinates, concatenated, are the expert's  */
   size_t n_args;
@@ -147,7 +148,8 @@ const poe_arg *poe_args_find(const poe_args *args, const char *name);
 size_t poe_args_dim(const poe_args *args);
 /* Reads a REAL argument into out[count] (row-major), broadcasting a scalar to all of it. Accepts exactly the shape
  * `shape[ndim]` or, for ndim 1, any shape with that many numbers. When it is missing: fills with `fallback` if that is
- * not NaN, else E_USAGE naming it. Numbers must be finite unless `allow_infinite`. E_SHAPE, E_DOMAIN at the argument's place. */
+ * not NaN, else E_USAGE naming it. Numbers must be finite unless `allow_infinite`. E_SHAPE, E_DOMAIN at the argument's
+ * place. */
 poe_status poe_args_real(const poe_args *args, const char *name, size_t ndim, const size_t *shape, double fallback,
                          bool allow_infinite, double *out, poe_error *error);
 /* Sets an error at the place of an argument (arg NULL: no place) and returns its status. */
@@ -160,8 +162,9 @@ poe_args_error(const poe_arg *arg, poe_error *error, poe_status status, const ch
 /* ---- closed forms -------------------------------------------------------------------------------------------- */
 
 typedef enum poe_form_kind {
-  POE_FORM_GAUSSIANS, /* log sum_k exp(constant_k + linear_k . x - x' precision_k x / 2): information form, may be improper */
-  POE_FORM_TABLE      /* discrete coordinates: log value per state, first coordinate slowest                             */
+  POE_FORM_GAUSSIANS, /* log sum_k exp(constant_k + linear_k . x - x' precision_k x / 2): information form, may be
+                         improper */
+  POE_FORM_TABLE /* discrete coordinates: log value per state, first coordinate slowest                             */
 } poe_form_kind;
 
 /* A closed-form description of a density (unnormalised, with its constant) on which the planner computes exactly.
@@ -169,10 +172,10 @@ typedef enum poe_form_kind {
 typedef struct poe_form {
   poe_form_kind kind;
   size_t dim;
-  size_t components; /* GAUSSIANS: k >= 1                                             */
-  double *constant;  /* GAUSSIANS: [k]                                                */
-  double *linear;    /* GAUSSIANS: [k, d]                                             */
-  double *precision; /* GAUSSIANS: [k, d, d] symmetric                                */
+  size_t components;   /* GAUSSIANS: k >= 1                                             */
+  double *constant;    /* GAUSSIANS: [k]                                                */
+  double *linear;      /* GAUSSIANS: [k, d]                                             */
+  double *precision;   /* GAUSSIANS: [k, d, d] symmetric                                */
   size_t *cardinality; /* TABLE: [d] number of states of each coordinate              */
   double *low;         /* TABLE: [d] smallest value of each coordinate                */
   double *log_value;   /* TABLE: [product of cardinality]                             */
@@ -199,7 +202,7 @@ typedef struct poe_traits {
   const unsigned char *head;  /* [dim] 1: belongs to the head. For each value of the other coordinates exp(log p)
                                  integrates to 1 over the head. NULL: not normalised over anything               */
   unsigned capabilities;      /* POE_CAN_...                                                                     */
-  double offset_error;        /* standard error (nats) of the additive constant in log p; 0 unless it contains an estimate */
+  double offset_error; /* standard error (nats) of the additive constant in log p; 0 unless it contains an estimate */
 } poe_traits;
 
 /* What an evaluation wants, for sizing its scratch. */
@@ -282,7 +285,8 @@ typedef struct poe_map_ops {
   /* Runs f forwards, calls `pull` once with y so that it fills dy[n, out] (contiguous; uninitialised before), then
    * adds J' dy to dx[n, ldx]. What `pull` takes from the scratch it releases. */
   poe_status (*apply_vjp)(const void *self, poe_rows x,
-                          poe_status (*pull)(void *context, poe_rows y, double *dy, poe_scratch *scratch, poe_error *error),
+                          poe_status (*pull)(void *context, poe_rows y, double *dy, poe_scratch *scratch,
+                                             poe_error *error),
                           void *context, double *dx, size_t ldx, poe_scratch *scratch, poe_error *error);
 } poe_map_ops;
 

@@ -70,7 +70,8 @@ __attribute__((format(printf, 2, 3)))
 void
 poe_error_hint(poe_error *error, const char *format, ...);
 
-/* Sets the place of an error (NULL is allowed). `file` may be NULL to keep the file; positions are 1-based, 0 = none. */
+/* Sets the place of an error (NULL is allowed). `file` may be NULL to keep the file; positions are 1-based, 0 = none.
+ */
 void poe_error_at(poe_error *error, const char *file, int line, int column, int span);
 
 #ifdef __cplusplus

@@ -30,7 +30,8 @@ void poet_check_status(poe_status actual, poe_status expected, const poe_error *
 void poet_check_fails(poe_status actual, poe_status expected, const poe_error *error, const char *part,
                       const char *what, const char *file, int line);
 
-/* Path of a fresh temporary directory (removed at exit), and of a file in it; static storage, valid until the 16th next call. */
+/* Path of a fresh temporary directory (removed at exit), and of a file in it; static storage, valid until the 16th next
+ * call. */
 const char *poet_temp_dir(void);
 const char *poet_temp_path(const char *name);
 /* Writes a file in the temporary directory and returns its path. */
