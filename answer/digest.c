@@ -1,0 +1,161 @@
+/* Identity of an expression: what an estimate's seed and its place in the cache are derived from.
+ *
+ * The digest covers the program's own text, the contents of every file it reads, the structure of the expression's tree
+ * and the values of its leaves at fixed points. Two expressions of one program that differ anywhere the program's text
+ * can differ therefore differ here; the user's seed does not enter, so that an estimate is the same for everyone.
+ */
+#include "answer/digest.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "compose/nodes/nodes.h"
+#include "core/alloc.h"
+#include "formats/text_file.h"
+
+enum { DIGEST_PROBES = 4 };
+
+typedef struct digest_text {
+  char *text;
+  size_t size, capacity;
+  bool failed;
+} digest_text;
+
+static void digest_append(digest_text *out, const void *data, size_t size) {
+  if (out->failed) {
+    return;
+  }
+  if (out->size + size > out->capacity) {
+    size_t capacity = 2 * (out->size + size) + 256;
+    char *text = poei_realloc(out->text, capacity, 1);
+    if (text == NULL) {
+      out->failed = true;
+      return;
+    }
+    out->text = text;
+    out->capacity = capacity;
+  }
+  memcpy(out->text + out->size, data, size);
+  out->size += size;
+}
+
+static void digest_word(digest_text *out, const char *word) {
+  digest_append(out, word, strlen(word) + 1);
+}
+
+static void digest_number(digest_text *out, double value) {
+  digest_append(out, &value, sizeof value);
+}
+
+/* A point of the support, from fixed random numbers: heavy-tailed where unbounded. */
+static double digest_coordinate(const poe_support *s, poe_stream *stream) {
+  double u = poe_stream_uniform(stream);
+  if (s->kind == POE_DISCRETE) {
+    double low = isfinite(s->low) ? s->low : 0.0, high = isfinite(s->high) ? s->high : low + 16.0;
+    return fmin(high, floor(low + u * (high - low + 1.0)));
+  }
+  if (isfinite(s->low) && isfinite(s->high)) {
+    return s->low + u * (s->high - s->low);
+  }
+  if (isfinite(s->low)) {
+    return s->low - log(u);
+  }
+  return isfinite(s->high) ? s->high + log(u) : tan(3.0 * (u - 0.5));
+}
+
+static void digest_leaf(digest_text *out, const poe_expert *leaf) {
+  const poe_traits *traits = poe_expert_traits(leaf);
+  size_t d = traits->dim;
+  double *x = poei_alloc(d * DIGEST_PROBES, sizeof *x);
+  poe_scratch *scratch = poe_scratch_create(poe_expert_scratch(leaf, POE_WANT_LOGP, DIGEST_PROBES));
+  if (x == NULL || scratch == NULL) {
+    out->failed = true;
+  } else if ((traits->capabilities & POE_CAN_EVAL) != 0) {
+    poe_stream stream = poe_stream_open(poe_rng_seed(20201u));
+    for (size_t i = 0; i < d * DIGEST_PROBES; i++) {
+      x[i] = digest_coordinate(&traits->support[i % d], &stream);
+    }
+    double logp[DIGEST_PROBES] = {0};
+    const double one = 1.0;
+    poe_rows rows = {DIGEST_PROBES, d, d, x};
+    if (poe_expert_eval_add(leaf, rows, (poe_weights){&one, 0}, (poe_accum){logp, NULL, 0}, scratch, NULL) == POE_OK) {
+      digest_append(out, logp, sizeof logp);
+    }
+  }
+  poei_free(x);
+  poe_scratch_destroy(scratch);
+}
+
+static void digest_tree(digest_text *out, const poe_expert *expert) {
+  const poe_traits *traits = poe_expert_traits(expert);
+  poei_node_kind kind = poei_node_kind_of(expert);
+  size_t n = poei_node_child_count(expert);
+  digest_word(out, poe_expert_ops_of(expert)->kind);
+  digest_number(out, (double)traits->dim);
+  digest_number(out, (double)n);
+  for (size_t j = 0; j < traits->dim; j++) {
+    digest_number(out, traits->support[j].low);
+    digest_number(out, traits->support[j].high);
+  }
+  for (size_t i = 0; i < n; i++) {
+    const poe_expert *child = poei_node_child(expert, i);
+    size_t d = poe_expert_traits(child)->dim;
+    if (kind == POEI_NODE_product) {
+      digest_number(out, poei_product_exponent(expert, i));
+    } else if (kind == POEI_NODE_mixture) {
+      digest_number(out, poei_mixture_log_weight(expert, i));
+    } else if (kind == POEI_NODE_normalise) {
+      double std_error = 0.0;
+      digest_number(out, poei_normalise_log_z(expert, &std_error));
+    } else if (kind == POEI_NODE_slice) {
+      digest_append(out, poei_slice_index(expert), d * sizeof(size_t));
+    } else if (kind == POEI_NODE_plate) {
+      digest_append(out, poei_plate_index(expert), poei_plate_count(expert) * d * sizeof(size_t));
+    } else if (kind == POEI_NODE_given) {
+      digest_append(out, poei_given_index(expert), poei_given_count(expert) * sizeof(size_t));
+      digest_append(out, poei_given_value(expert), poei_given_count(expert) * sizeof(double));
+    }
+    digest_tree(out, child);
+  }
+  if (n == 0) {
+    digest_leaf(out, expert);
+  }
+}
+
+poe_status poei_digest(const poei_program *program, const poe_expert *expert, const char *settings, char hex[65],
+                       poe_error *error) {
+  digest_text out = {0};
+  char *text = poei_program_print(program);
+  if (text == NULL) {
+    return poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  digest_word(&out, text);
+  poei_free(text);
+  digest_word(&out, settings);
+  poe_status status = POE_OK;
+  for (size_t i = 0; status == POE_OK && i < poei_program_file_count(program); i++) {
+    char file[65];
+    status = poei_sha256_file(poei_program_file(program, i), file, error);
+    digest_word(&out, file);
+  }
+  if (status == POE_OK) {
+    digest_tree(&out, expert);
+    if (out.failed) {
+      status = poe_error_set(error, POE_E_MEMORY, "out of memory");
+    } else {
+      poei_sha256(out.text, out.size, hex);
+    }
+  }
+  poei_free(out.text);
+  return status;
+}
+
+uint64_t poei_digest_seed(const char hex[65]) {
+  uint64_t seed = 0;
+  for (int i = 0; i < 16; i++) {
+    char c = hex[i];
+    seed = seed * 16 + (uint64_t)(c <= '9' ? c - '0' : c - 'a' + 10);
+  }
+  return seed;
+}

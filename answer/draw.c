@@ -1,0 +1,302 @@
+/* Draws of a planned target in the user's space: by the plan's own method, or by a forced one.
+ *
+ * A mixture draws its component first and takes the component's next draw from the component's own plan; independent
+ * blocks are drawn apart and put side by side. What has a closed form, is enumerated or gridded is drawn exactly.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "answer/session.h"
+#include "compose/nodes/nodes.h"
+#include "core/alloc.h"
+
+void poei_sampling_free(poei_sampling *sampling) {
+  poei_draws_free(&sampling->draws);
+  memset(sampling, 0, sizeof *sampling);
+}
+
+static void draw_method(poei_sampling *sampling, const char *word) {
+  snprintf(sampling->method, sizeof sampling->method, "%s", word);
+}
+
+/* The seed of part `index` of a run. */
+static uint64_t draw_part_seed(uint64_t seed, size_t index) {
+  return poe_rng_child(poe_rng_seed(seed), (uint32_t)(index + 1)).key;
+}
+
+static poe_status draw_exact(const poei_plan *plan, const poei_run_options *options, poei_sampling *sampling,
+                             poe_error *error) {
+  sampling->exact = plan->method != POEI_METHOD_QUADRATURE;
+  draw_method(sampling, poei_method_word(plan->method));
+  return poei_run_exact(plan->sampler, options, &sampling->draws, error);
+}
+
+/* x <- user's space, in place: both spaces have the same dimension. */
+static void draw_constrain(const poe_expert *smooth, poei_draws *draws) {
+  poei_transform_constrain(smooth, draws->chains * draws->draws, draws->x, draws->dim, draws->x, draws->dim);
+}
+
+static poe_status draw_smc(const poei_plan *plan, const poei_run_options *options, poei_sampling *sampling,
+                           poe_error *error) {
+  poei_smc_report report = {0};
+  poe_status status = poei_run_smc(plan->base, plan->rest, options, &sampling->draws, &report, error);
+  if (status != POE_OK) {
+    return status;
+  }
+  draw_constrain(plan->smooth, &sampling->draws);
+  draw_method(sampling, poei_method_word(POEI_METHOD_SMC));
+  sampling->has_log_z = true;
+  sampling->log_z = (poei_log_z){plan->base_log_z + report.log_z_ratio, report.std_error, false,
+                                 poei_method_word(POEI_METHOD_SMC), report.ess};
+  return POE_OK;
+}
+
+/* Starts of a kernel's chains in unconstrained space, or NULL in *start: the user's points in turn, else draws of the
+ * base of the path, else the kernel's own random starts. */
+static poe_status draw_starts(const poei_plan *plan, const poe_expert *smooth, const poei_run_options *options,
+                              const double *init, size_t n_init, double **start, poe_error *error) {
+  size_t d = plan->dim, chains = options->chains;
+  *start = NULL;
+  if (n_init == 0 && plan->base == NULL) {
+    return POE_OK;
+  }
+  double *u = poei_alloc(chains * d, sizeof *u);
+  if (u == NULL) {
+    return poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  if (n_init > 0) {
+    for (size_t i = 0; i < chains; i++) {
+      poei_transform_unconstrain(smooth, 1, init + (i % n_init) * d, d, u + i * d, d);
+    }
+  } else {
+    poei_run_options one = *options;
+    one.draws = 1;
+    one.thin = 1;
+    one.seed = draw_part_seed(options->seed, 7);
+    poei_draws draws = {0};
+    poe_status status = poei_run_exact(plan->base, &one, &draws, error);
+    if (status != POE_OK) {
+      poei_free(u);
+      return status;
+    }
+    memcpy(u, draws.x, chains * d * sizeof *u);
+    poei_draws_free(&draws);
+  }
+  *start = u;
+  return POE_OK;
+}
+
+static poe_status draw_mcmc(const poei_plan *plan, const poei_kernel *kernel, const poei_run_options *options,
+                            const double *init, size_t n_init, poei_sampling *sampling, poe_error *error) {
+  poe_expert *smooth = plan->smooth == NULL ? NULL : poe_expert_retain(plan->smooth);
+  poe_status status = POE_OK;
+  if (smooth == NULL) {
+    status = poei_transform_create(plan->expert, &smooth, error);
+  }
+  double *start = NULL;
+  if (status == POE_OK) {
+    status = draw_starts(plan, smooth, options, init, n_init, &start, error);
+  }
+  if (status == POE_OK) {
+    status = poei_run_mcmc(smooth, kernel, options, start, &sampling->draws, error);
+  }
+  if (status == POE_OK) {
+    draw_constrain(smooth, &sampling->draws);
+    draw_method(sampling, kernel->name);
+    sampling->biased = kernel->biased ? kernel->name : NULL;
+  }
+  poei_free(start);
+  poe_expert_release(smooth);
+  return status;
+}
+
+/* Copies row `from` of a part's chain over row `to` of the whole, with its statistics. */
+static void draw_take(poei_draws *whole, const poei_draws *part, size_t chain, size_t to, size_t from,
+                      const size_t *index) {
+  size_t w = chain * whole->draws + to, p = chain * part->draws + from;
+  for (size_t j = 0; j < part->dim; j++) {
+    whole->x[w * whole->dim + (index == NULL ? j : index[j])] = part->x[p * part->dim + j];
+  }
+  whole->diverging[w] = (unsigned char)(whole->diverging[w] | part->diverging[p]);
+}
+
+/* Which component draw i of each chain belongs to: label[chains, draws], and how often at most a chain uses each. */
+static void draw_labels(const poei_plan *plan, const poei_run_options *options, uint32_t *label, size_t *most,
+                        double *weight, size_t *used) {
+  for (size_t k = 0; k < plan->n_parts; k++) {
+    weight[k] = exp(plan->part_log_weight[k]);
+    most[k] = 0;
+  }
+  poe_rng at = poe_rng_seed(draw_part_seed(options->seed, plan->n_parts));
+  for (size_t c = 0; c < options->chains; c++) {
+    memset(used, 0, plan->n_parts * sizeof *used);
+    for (size_t i = 0; i < options->draws; i++) {
+      at.chain = (uint32_t)c;
+      at.step = (uint32_t)i;
+      poe_stream stream = poe_stream_open(at);
+      size_t k = poe_stream_categorical(&stream, weight, plan->n_parts);
+      label[c * options->draws + i] = (uint32_t)k;
+      used[k]++;
+      most[k] = used[k] > most[k] ? used[k] : most[k];
+    }
+  }
+}
+
+enum { DRAW_MIN_PARTICLES = 64 };
+
+/* Draws of part k go where the labels say so: the j-th use of a chain takes the part's j-th draw. */
+static poe_status draw_component(poei_session *session, const poei_plan *plan, size_t k, const char *method,
+                                 const poei_run_options *options, size_t most, const uint32_t *label,
+                                 poei_sampling *sampling, poe_error *error) {
+  poei_run_options part_options = *options;
+  part_options.draws = most < DRAW_MIN_PARTICLES ? DRAW_MIN_PARTICLES : most;
+  part_options.seed = draw_part_seed(options->seed, k);
+  poei_sampling part = {0};
+  poe_status status = poei_draw(session, plan->parts[k], method, &part_options, NULL, 0, &part, error);
+  poei_draws *whole = &sampling->draws;
+  for (size_t c = 0; status == POE_OK && c < whole->chains; c++) {
+    size_t j = 0;
+    for (size_t i = 0; i < whole->draws; i++) {
+      if (label[c * options->draws + i] == k && j < part.draws.draws) {
+        draw_take(whole, &part.draws, c, i, j++, NULL);
+      }
+    }
+  }
+  whole->gradient_evaluations += part.draws.gradient_evaluations;
+  whole->density_evaluations += part.draws.density_evaluations;
+  whole->interrupted = whole->interrupted || part.draws.interrupted;
+  sampling->exact = sampling->exact && part.exact;
+  sampling->biased = part.biased != NULL ? part.biased : sampling->biased;
+  poei_sampling_free(&part);
+  return status;
+}
+
+static poe_status draw_mixture(poei_session *session, const poei_plan *plan, const char *method,
+                               const poei_run_options *options, poei_sampling *sampling, poe_error *error) {
+  size_t n = options->chains * options->draws, parts = plan->n_parts;
+  uint32_t *label = poei_alloc(n, sizeof *label);
+  size_t *most = poei_calloc(2 * parts, sizeof *most);
+  double *weight = poei_alloc(parts, sizeof *weight);
+  poe_status status = label == NULL || most == NULL || weight == NULL
+                          ? poe_error_set(error, POE_E_MEMORY, "out of memory")
+                          : poei_draws_create(options->chains, options->draws, plan->dim, &sampling->draws, error);
+  if (status == POE_OK) {
+    draw_labels(plan, options, label, most, weight, most + parts);
+    sampling->exact = plan->log_z_error == 0.0;
+    draw_method(sampling, poei_method_word(POEI_METHOD_MIXTURE));
+  }
+  for (size_t k = 0; status == POE_OK && k < parts && !sampling->draws.interrupted; k++) {
+    if (most[k] > 0) {
+      status = draw_component(session, plan, k, method, options, most[k], label, sampling, error);
+    }
+  }
+  if (status == POE_OK && sampling->draws.interrupted) {
+    status = poe_error_set(error, POE_E_INTERRUPTED, "interrupted before every component of the mixture was drawn");
+  }
+  poei_free(label);
+  poei_free(most);
+  poei_free(weight);
+  return status;
+}
+
+static poe_status draw_blocks(poei_session *session, const poei_plan *plan, const char *method,
+                              const poei_run_options *options, poei_sampling *sampling, poe_error *error) {
+  poe_status status = poei_draws_create(options->chains, options->draws, plan->dim, &sampling->draws, error);
+  sampling->exact = true;
+  draw_method(sampling, poei_method_word(POEI_METHOD_BLOCKS));
+  for (size_t b = 0; status == POE_OK && b < plan->n_parts; b++) {
+    poei_run_options part_options = *options;
+    part_options.seed = draw_part_seed(options->seed, b);
+    poei_sampling part = {0};
+    status = poei_draw(session, plan->parts[b], method, &part_options, NULL, 0, &part, error);
+    poei_draws *whole = &sampling->draws;
+    if (status == POE_OK && part.draws.draws < whole->draws) {
+      status = poe_error_set(error, POE_E_INTERRUPTED, "interrupted before every block was drawn");
+    }
+    for (size_t c = 0; status == POE_OK && c < whole->chains; c++) {
+      for (size_t i = 0; i < whole->draws; i++) {
+        draw_take(whole, &part.draws, c, i, i, plan->part_index[b]);
+      }
+    }
+    whole->gradient_evaluations += part.draws.gradient_evaluations;
+    whole->density_evaluations += part.draws.density_evaluations;
+    sampling->exact = sampling->exact && part.exact;
+    sampling->biased = part.biased != NULL ? part.biased : sampling->biased;
+    poei_sampling_free(&part);
+  }
+  return status;
+}
+
+/* The density of every draw under the whole target, in the user's space: parts only know their own. */
+static poe_status draw_fill_lp(poei_session *session, const poei_plan *plan, poei_draws *draws, poe_error *error) {
+  if ((poe_expert_traits(plan->expert)->capabilities & POE_CAN_EVAL) == 0) {
+    return POE_OK;
+  }
+  poe_rows rows = {draws->chains * draws->draws, draws->dim, draws->dim, draws->x};
+  return poei_evaluate_rows(session, plan->expert, rows, draws->lp, NULL, error);
+}
+
+static poe_status draw_auto(poei_session *session, const poei_plan *plan, const poei_run_options *options,
+                            const double *init, size_t n_init, poei_sampling *sampling, poe_error *error) {
+  switch (plan->method) {
+  case POEI_METHOD_CLOSED:
+  case POEI_METHOD_ENUMERATION:
+  case POEI_METHOD_QUADRATURE:
+    return draw_exact(plan, options, sampling, error);
+  case POEI_METHOD_MIXTURE:
+    return draw_mixture(session, plan, "auto", options, sampling, error);
+  case POEI_METHOD_BLOCKS:
+    return draw_blocks(session, plan, "auto", options, sampling, error);
+  case POEI_METHOD_SMC:
+    return draw_smc(plan, options, sampling, error);
+  case POEI_METHOD_MCMC:
+    break;
+  }
+  bool gradient = (poe_expert_traits(plan->smooth)->capabilities & POE_CAN_GRADIENT) != 0;
+  return draw_mcmc(plan, gradient ? &poei_hmc_kernel : &poei_rwm_kernel, options, init, n_init, sampling, error);
+}
+
+static poe_status draw_forced(const poei_plan *plan, const char *method, const poei_run_options *options,
+                              const double *init, size_t n_init, poei_sampling *sampling, poe_error *error) {
+  if (strcmp(method, "exact") == 0) {
+    if (plan->sampler == NULL) {
+      return poe_error_set(error, POE_E_CAPABILITY, "the target has no exact draws: %s", plan->reason);
+    }
+    return draw_exact(plan, options, sampling, error);
+  }
+  if (strcmp(method, "smc") == 0) {
+    if (plan->base == NULL) {
+      return poe_error_set(error, POE_E_CAPABILITY, "smc has no expert to start from: %s", plan->reason);
+    }
+    return draw_smc(plan, options, sampling, error);
+  }
+  const poei_kernel *kernel = poei_kernel_find(method);
+  if (kernel == NULL) {
+    return poe_error_set(error, POE_E_USAGE, "unknown method '%s'", method);
+  }
+  return draw_mcmc(plan, kernel, options, init, n_init, sampling, error);
+}
+
+poe_status poei_draw(poei_session *session, const poei_plan *plan, const char *method, const poei_run_options *options,
+                     const double *init, size_t n_init, poei_sampling *sampling, poe_error *error) {
+  memset(sampling, 0, sizeof *sampling);
+  poe_status status;
+  if (method == NULL || strcmp(method, "auto") == 0) {
+    status = draw_auto(session, plan, options, init, n_init, sampling, error);
+  } else {
+    status = draw_forced(plan, method, options, init, n_init, sampling, error);
+  }
+  if (status == POE_OK && (plan->method == POEI_METHOD_MIXTURE || plan->method == POEI_METHOD_BLOCKS)) {
+    status = draw_fill_lp(session, plan, &sampling->draws, error);
+  }
+  if (status == POE_OK && plan->has_log_z) {
+    sampling->has_log_z = true;
+    bool exact = plan->log_z_error == 0.0 && plan->log_z_method != POEI_METHOD_QUADRATURE;
+    sampling->log_z = (poei_log_z){plan->log_z, plan->log_z_error, exact, poei_method_word(plan->log_z_method), NAN};
+  }
+  if (status != POE_OK) {
+    poei_sampling_free(sampling);
+  }
+  return status;
+}

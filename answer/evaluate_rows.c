@@ -1,0 +1,118 @@
+/* Any number of rows through an expert or a map: fixed tiles over the pool, one scratch per worker. Row results do not
+ * depend on the number of workers, because the tiles do not. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "answer/session.h"
+#include "core/alloc.h"
+
+typedef struct rows_job {
+  const poe_expert *expert;
+  const poe_map *map;
+  poe_rows rows;
+  double *logp, *grad; /* [n], [n, d] or NULL */
+  double *y;           /* maps: [n, out]      */
+  size_t out;
+  poe_scratch **scratch; /* one per worker      */
+  poe_error *errors;     /* one per worker      */
+} rows_job;
+
+static poe_status rows_tile(void *context, size_t index, size_t worker) {
+  rows_job *job = context;
+  size_t first = index * POEI_TILE;
+  size_t left = job->rows.n - first;
+  poe_rows tile = {left < POEI_TILE ? left : POEI_TILE, job->rows.d, job->rows.ld, job->rows.x + first * job->rows.ld};
+  poe_scratch *scratch = job->scratch[worker];
+  poe_error *error = &job->errors[worker];
+  size_t mark = poe_scratch_mark(scratch);
+  poe_status status;
+  if (job->map != NULL) {
+    poe_rows_out y = {tile.n, job->out, job->out, job->y + first * job->out};
+    status = poe_map_ops_of(job->map)->apply(poe_map_self(job->map), tile, y, scratch, error);
+  } else {
+    static const double one = 1.0;
+    double *grad = job->grad == NULL ? NULL : job->grad + first * tile.d;
+    memset(job->logp + first, 0, tile.n * sizeof(double));
+    if (grad != NULL) {
+      memset(grad, 0, tile.n * tile.d * sizeof(double));
+    }
+    poe_accum out = {job->logp + first, grad, tile.d};
+    status = poe_expert_eval_add(job->expert, tile, (poe_weights){&one, 0}, out, scratch, error);
+  }
+  poe_scratch_release(scratch, mark);
+  return status;
+}
+
+static poe_status rows_run(const poei_session *session, rows_job *job, size_t scratch_bytes, poe_error *error) {
+  size_t workers = session->pool == NULL ? 1 : poei_pool_threads(session->pool);
+  job->scratch = poei_calloc(workers, sizeof *job->scratch);
+  job->errors = poei_calloc(workers, sizeof *job->errors);
+  poe_status status = job->scratch == NULL || job->errors == NULL ? POE_E_MEMORY : POE_OK;
+  for (size_t i = 0; status == POE_OK && i < workers; i++) {
+    job->scratch[i] = poe_scratch_create(scratch_bytes);
+    status = job->scratch[i] == NULL ? POE_E_MEMORY : POE_OK;
+  }
+  if (status == POE_E_MEMORY) {
+    poe_error_set(error, status, "out of memory for %zu bytes of scratch", scratch_bytes);
+  } else {
+    status = poei_pool_run(session->pool, (job->rows.n + POEI_TILE - 1) / POEI_TILE, rows_tile, job);
+    for (size_t i = 0; status != POE_OK && i < workers; i++) {
+      if (job->errors[i].status == status) {
+        if (error != NULL) {
+          *error = job->errors[i];
+        }
+        break;
+      }
+    }
+  }
+  for (size_t i = 0; job->scratch != NULL && i < workers; i++) {
+    poe_scratch_destroy(job->scratch[i]);
+  }
+  poei_free(job->scratch);
+  poei_free(job->errors);
+  return status;
+}
+
+poe_status poei_evaluate_rows(const poei_session *session, const poe_expert *expert, poe_rows rows, double *logp,
+                              double *grad, poe_error *error) {
+  rows_job job = {.expert = expert, .rows = rows, .logp = logp, .grad = grad};
+  unsigned want = grad == NULL ? POE_WANT_LOGP : POE_WANT_GRAD;
+  return rows_run(session, &job, poe_expert_scratch(expert, want, POEI_TILE), error);
+}
+
+poe_status poei_apply_rows(const poei_session *session, const poe_map *map, poe_rows rows, double *y,
+                           poe_error *error) {
+  const poe_map_ops *ops = poe_map_ops_of(map);
+  size_t shape[POE_MAX_DIMS], out = 1;
+  size_t ndim = ops->out_shape(poe_map_self(map), shape);
+  for (size_t i = 0; i < ndim; i++) {
+    out *= shape[i];
+  }
+  rows_job job = {.map = map, .rows = rows, .y = y, .out = out};
+  return rows_run(session, &job, ops->scratch(poe_map_self(map), POE_WANT_LOGP, POEI_TILE), error);
+}
+
+size_t poei_program_dim(const poei_program *program) {
+  size_t dim = 0;
+  for (size_t i = 0; i < poei_program_variable_count(program); i++) {
+    dim += poei_program_variable(program, i)->dim;
+  }
+  return dim;
+}
+
+void poei_expand_rows(const poei_program *program, const poei_target *target, size_t n, const double *x, double *full) {
+  size_t total = poei_program_dim(program);
+  for (size_t i = 0; i < n; i++) {
+    double *row = full + i * total;
+    for (size_t j = 0; j < total; j++) {
+      row[j] = NAN;
+    }
+    for (size_t j = 0; j < target->dim; j++) {
+      row[target->coordinates[j]] = x[i * target->dim + j];
+    }
+    for (size_t j = 0; j < target->n_clamped; j++) {
+      row[target->clamped[j]] = target->clamped_value[j];
+    }
+  }
+}

@@ -1,0 +1,80 @@
+/* The verb explain: the plan, before anything is computed. Constants that would be estimated are not: the plan is made
+ * as if they were 0, and listed. */
+#include <stdio.h>
+#include <string.h>
+
+#include "answer/session.h"
+#include "core/alloc.h"
+#include "formats/text_file.h"
+
+static poe_status explain_plan(poei_session *session, const poei_target *target, poei_plan **plan, size_t *constants,
+                               poe_error *error) {
+  poei_plan_options options;
+  poei_plan_options_default(&options);
+  options.no_rewrite = session->no_rewrite;
+  poe_expert *tree = poe_expert_retain(target->expert);
+  *constants = 0;
+  poe_status status = poei_plan_build(tree, &options, plan, error);
+  while (status == POE_OK && (*plan)->n_holes > 0) {
+    poei_constant zero = {(*plan)->holes[0], 0.0, 0.0};
+    poe_expert *filled = NULL;
+    status = poei_fill_holes(tree, 1, &zero, &filled, error);
+    poei_plan_destroy(*plan);
+    *plan = NULL;
+    if (status == POE_OK) {
+      poe_expert_release(tree);
+      tree = filled;
+      (*constants)++;
+      status = poei_plan_build(tree, &options, plan, error);
+    }
+  }
+  poe_expert_release(tree);
+  return status;
+}
+
+static json_t *explain_rules(const poei_plan *plan) {
+  json_t *rules = json_array();
+  for (size_t i = 0; i < plan->n_rules; i++) {
+    json_array_append_new(rules, json_pack("{s:s,s:s}", "rule", plan->rules[i].rule, "what", plan->rules[i].what));
+  }
+  return rules;
+}
+
+static json_t *explain_parts(const poei_plan *plan) {
+  json_t *parts = json_array();
+  for (size_t i = 0; i < plan->n_parts; i++) {
+    json_array_append_new(parts, json_pack("{s:s,s:s,s:b}", "method", poei_method_word(plan->parts[i]->method),
+                                           "reason", plan->parts[i]->reason, "exact", (int)plan->parts[i]->exact));
+  }
+  return parts;
+}
+
+poe_status poei_answer_explain(poei_session *session, const poei_action *action, json_t **result, poe_error *error) {
+  const char *expression = action->n_targets > 0 ? action->targets[0] : NULL;
+  poei_target target;
+  poe_status status = poei_program_target(session->program, expression, &target, session->diagnostics);
+  if (status != POE_OK) {
+    poe_status first = poei_session_error(session, error);
+    return first != POE_OK ? first : poe_error_set(error, status, "the target cannot be built");
+  }
+  poei_plan *plan = NULL;
+  size_t constants = 0;
+  status = explain_plan(session, &target, &plan, &constants, error);
+  char *tree = status == POE_OK ? poei_program_tree(session->program, expression, session->diagnostics) : NULL;
+  if (status == POE_OK && tree == NULL) {
+    status = poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  if (status == POE_OK) {
+    *result = json_pack("{s:s,s:s,s:I,s:s,s:o,s:s,s:b,s:s,s:I,s:I}", "target", target.name, "expression", target.text,
+                        "dimensions", (json_int_t)target.dim, "tree", tree, "rules", explain_rules(plan), "method",
+                        poei_method_word(plan->method), "exact", (int)plan->exact, "reason", plan->reason,
+                        "scratch_bytes", (json_int_t)plan->scratch_bytes, "constants", (json_int_t)constants);
+    if (plan->n_parts > 0) {
+      json_object_set_new(*result, "parts", explain_parts(plan));
+    }
+  }
+  poei_free(tree);
+  poei_plan_destroy(plan);
+  poei_target_free(&target);
+  return status;
+}

@@ -1,0 +1,111 @@
+/* log Z of a plan, and the verb: exact, by quadrature, or by sequential Monte Carlo until the standard error is small.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "answer/session.h"
+#include "core/numerics.h"
+#include "formats/text_file.h"
+
+enum { LOG_Z_ROUNDS = 6 }; /* doublings of the particles before the tolerance is given up */
+
+/* Independent blocks: sums; errors in quadrature. */
+static poe_status log_z_blocks(poei_session *session, const poei_plan *plan, uint64_t seed, double tolerance,
+                               size_t islands, size_t particles, poei_log_z *result, poe_error *error) {
+  double total = plan->has_log_z ? plan->log_z : 0.0, variance = 0.0;
+  bool exact = true;
+  for (size_t i = 0; i < plan->n_parts; i++) {
+    poei_log_z part = {0};
+    poe_status status = poei_plan_log_z(session, plan->parts[i], seed + i, tolerance / sqrt((double)plan->n_parts),
+                                        islands, particles, &part, error);
+    if (status != POE_OK) {
+      return status;
+    }
+    total += part.log_z;
+    variance += part.std_error * part.std_error;
+    exact = exact && part.exact;
+  }
+  *result = (poei_log_z){total, sqrt(variance), exact, poei_method_word(plan->method), NAN};
+  return POE_OK;
+}
+
+static poe_status log_z_smc(poei_session *session, const poei_plan *plan, uint64_t seed, double tolerance,
+                            size_t islands, size_t particles, poei_log_z *result, poe_error *error) {
+  for (size_t round = 0;; round++) {
+    poei_run_options options = {.chains = islands,
+                                .draws = particles << round,
+                                .thin = 1,
+                                .seed = seed + round,
+                                .pool = session->pool,
+                                .monitor = session->monitor};
+    poei_draws draws = {0};
+    poei_smc_report report = {0};
+    poe_status status = poei_run_smc(plan->base, plan->rest, &options, &draws, &report, error);
+    bool interrupted = draws.interrupted;
+    poei_draws_free(&draws);
+    if (status != POE_OK) {
+      return status;
+    }
+    if (interrupted) {
+      return poe_error_set(error, POE_E_INTERRUPTED, "interrupted while estimating log Z");
+    }
+    *result = (poei_log_z){plan->base_log_z + report.log_z_ratio, report.std_error, false,
+                           poei_method_word(POEI_METHOD_SMC), report.ess};
+    if (report.std_error <= tolerance || round + 1 == LOG_Z_ROUNDS) {
+      return POE_OK;
+    }
+  }
+}
+
+poe_status poei_plan_log_z(poei_session *session, const poei_plan *plan, uint64_t seed, double tolerance,
+                           size_t islands, size_t particles, poei_log_z *result, poe_error *error) {
+  if (plan->has_log_z) {
+    bool exact = plan->log_z_error == 0.0 && plan->log_z_method != POEI_METHOD_QUADRATURE;
+    *result = (poei_log_z){plan->log_z, plan->log_z_error, exact, poei_method_word(plan->log_z_method), NAN};
+    return POE_OK;
+  }
+  if (plan->method == POEI_METHOD_BLOCKS) {
+    return log_z_blocks(session, plan, seed, tolerance, islands, particles, result, error);
+  }
+  if (plan->method == POEI_METHOD_SMC) {
+    return log_z_smc(session, plan, seed, tolerance, islands, particles, result, error);
+  }
+  poe_error_set(error, POE_E_CAPABILITY, "log Z has no route: %s", plan->reason);
+  poe_error_hint(error,
+                 "multiply the target by an expert over all its coordinates that can be drawn exactly, such as a "
+                 "gaussian: sequential Monte Carlo can then start there");
+  return POE_E_CAPABILITY;
+}
+
+poe_status poei_answer_logz(poei_session *session, const poei_action *action, json_t **result, poe_error *error) {
+  double tolerance = 0.05;
+  size_t islands = 8, particles = 500;
+  poe_status status = poei_option_number(action, "tol", 1e-12, 1e6, &tolerance, error);
+  if (status == POE_OK) {
+    status = poei_option_integer(action, "chains", 2, 1u << 16, &islands, error);
+  }
+  if (status == POE_OK) {
+    status = poei_option_integer(action, "particles", 8, 1u << 24, &particles, error);
+  }
+  poei_solved solved;
+  if (status == POE_OK) {
+    status = poei_solve(session, action->n_targets > 0 ? action->targets[0] : NULL, &solved, error);
+  }
+  if (status != POE_OK) {
+    return status;
+  }
+  poei_log_z z = {0};
+  status = poei_plan_log_z(session, solved.plan, session->seed, tolerance, islands, particles, &z, error);
+  if (status == POE_OK) {
+    *result = json_pack("{s:s,s:o,s:o,s:b,s:s,s:n}", "target", solved.target.name, "log_z", poei_json_number(z.log_z),
+                        "std_error", poei_json_number(z.std_error), "exact", (int)z.exact, "method", z.method, "gap");
+    if (*result != NULL && isfinite(z.ess)) {
+      json_object_set_new(*result, "ess", poei_json_number(z.ess));
+    }
+    if (*result == NULL) {
+      status = poe_error_set(error, POE_E_MEMORY, "out of memory");
+    }
+  }
+  poei_solved_free(&solved);
+  return status;
+}

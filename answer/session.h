@@ -1,0 +1,147 @@
+/* A session: a program and what answering needs (workers, seed, cache, monitor). One function per verb takes a session
+ * and an action (from the file or built from the command line) and gives a JSON object with the keys of
+ * docs/LANGUAGE.md; whatever a person reads is a view of that object.
+ */
+#ifndef POE_ANSWER_SESSION_H
+#define POE_ANSWER_SESSION_H
+
+#include <jansson.h>
+
+#include "compose/language/program.h"
+#include "compose/plan.h"
+#include "core/pool.h"
+#include "sampler/diagnostics.h"
+#include "sampler/run.h"
+
+typedef struct poei_session {
+  poei_program *program;
+  poei_pool *pool; /* NULL: one thread                                            */
+  uint64_t seed;
+  bool no_rewrite, no_cache;
+  poei_monitor monitor;
+  const char *out_dir;           /* where `run` collects files; NULL: the working directory         */
+  poei_diagnostics *diagnostics; /* where lowering puts its errors and warnings                      */
+} poei_session;
+
+/* ---- options of an action (answer/options.c) ---- */
+
+/* The value of an option as text: given, else the table's default, else NULL. */
+const char *poei_option_text(const poei_action *action, const char *name);
+const poei_option_value *poei_option_given(const poei_action *action, const char *name);
+bool poei_option_flag(const poei_action *action, const char *name);
+/* Whole numbers in [low, high], numbers; E_USAGE naming the option otherwise. A missing option without default leaves
+ * *out. */
+poe_status poei_option_integer(const poei_action *action, const char *name, size_t low, size_t high, size_t *out,
+                               poe_error *error);
+poe_status poei_option_number(const poei_action *action, const char *name, double low, double high, double *out,
+                              poe_error *error);
+/* A list option: its items, or the single word given. *n = 0 when absent. */
+const char *const *poei_option_items(const poei_action *action, const char *name, size_t *n);
+/* A path under the session's output folder (heap; poei_free). Absolute paths and sessions without a folder: as given.
+ */
+char *poei_session_path(const poei_session *session, const char *name);
+
+/* ---- targets with all their constants (answer/solve.c) ---- */
+
+/* One estimated constant that a plan needed. */
+typedef struct poei_estimate {
+  double log_z, std_error;
+  const char *method; /* static text */
+  bool cached;
+} poei_estimate;
+
+typedef struct poei_solved {
+  poei_target target;
+  poe_expert *filled; /* target.expert with its holes filled */
+  poei_plan *plan;    /* of `filled`                         */
+  size_t n_estimates;
+  poei_estimate *estimates;
+} poei_solved;
+
+/* Lowers, plans and fills the constants of an expression (NULL: the last density). */
+poe_status poei_solve(poei_session *session, const char *expression, poei_solved *solved, poe_error *error);
+/* The same for values only: the tree is rewritten and its constants filled, but no method is chosen and the target need
+ * not be proper (plan->expert is all that may be used of the plan). */
+poe_status poei_solve_values(poei_session *session, const char *expression, poei_solved *solved, poe_error *error);
+void poei_solved_free(poei_solved *solved);
+/* Moves the first error of the session's diagnostics into *error and returns its status. */
+poe_status poei_session_error(const poei_session *session, poe_error *error);
+
+/* ---- log Z (answer/logz.c) ---- */
+
+typedef struct poei_log_z {
+  double log_z, std_error;
+  bool exact;
+  const char *method; /* static text */
+  double ess;         /* of SMC; NaN otherwise */
+} poei_log_z;
+
+/* log Z of a plan: exact, by quadrature, or by SMC repeated with more particles until std_error <= tolerance. */
+poe_status poei_plan_log_z(poei_session *session, const poei_plan *plan, uint64_t seed, double tolerance,
+                           size_t islands, size_t particles, poei_log_z *result, poe_error *error);
+
+/* ---- draws (answer/draw.c) ---- */
+
+typedef struct poei_sampling {
+  poei_draws draws; /* the target's free coordinates, user's space */
+  bool exact;
+  char method[64];    /* "closed form", "sequential Monte Carlo", "hmc" ... */
+  const char *biased; /* name of an unadjusted kernel, or NULL        */
+  bool has_log_z;
+  poei_log_z log_z;
+} poei_sampling;
+
+/* Draws by the plan's own method (method "auto") or a forced one: "exact", "smc" or a kernel's name. */
+poe_status poei_draw(poei_session *session, const poei_plan *plan, const char *method, const poei_run_options *options,
+                     const double *init, size_t n_init, poei_sampling *sampling, poe_error *error);
+void poei_sampling_free(poei_sampling *sampling);
+/* The settings of a run from an action's options. */
+poe_status poei_run_options_read(const poei_session *session, const poei_action *action, poei_run_options *options,
+                                 poe_error *error);
+
+/* ---- rows (answer/evaluate_rows.c) ---- */
+
+/* Log-densities, and gradients unless grad is NULL, of any number of rows, in tiles over the pool. */
+poe_status poei_evaluate_rows(const poei_session *session, const poe_expert *expert, poe_rows rows, double *logp,
+                              double *grad, poe_error *error);
+/* y[n, out] = map(x), in tiles over the pool. */
+poe_status poei_apply_rows(const poei_session *session, const poe_map *map, poe_rows rows, double *y, poe_error *error);
+/* Rows of all coordinates of the program, [n, total], from draws of a target: free coordinates copied, clamped ones
+ * filled, others NaN. */
+void poei_expand_rows(const poei_program *program, const poei_target *target, size_t n, const double *x, double *full);
+size_t poei_program_dim(const poei_program *program);
+
+/* Points from a csv, npy, npz or safetensors file: *x [n, d] on the heap (poei_free). A vector is n points of 1 number.
+ */
+poe_status poei_points_read(const char *path, double **x, size_t *n, size_t *d, poe_error *error);
+/* Is `name` a density defined in the program (rather than an expression)? */
+bool poei_program_density_named(const poei_program *program, const char *name);
+
+/* ---- saving (answer/save.c) ---- */
+
+/* {passed, reasons[]} of a gate; a new reference. */
+json_t *poei_gate_json(const poei_gate *gate);
+
+/* Writes draws as .npz (one array per variable and per name in save[n_save], sample_stats.*) or .csv (CmdStan's layout,
+ * one file per chain). `failed`: the gate failed, which the file says. */
+poe_status poei_save_draws(poei_session *session, const poei_target *target, const poei_sampling *sampling,
+                           const char *path, size_t n_save, const char *const *save, const poei_gate *gate,
+                           poe_error *error);
+
+/* ---- verbs: each gives a new JSON object (json_decref) ---- */
+
+poe_status poei_answer_explain(poei_session *session, const poei_action *action, json_t **result, poe_error *error);
+poe_status poei_answer_score(poei_session *session, const poei_action *action, json_t **result, poe_error *error);
+poe_status poei_answer_logz(poei_session *session, const poei_action *action, json_t **result, poe_error *error);
+/* POE_E_GATE with a result when the gate failed and --gate is fail; POE_E_INTERRUPTED with a result when interrupted.
+ */
+poe_status poei_answer_sample(poei_session *session, const poei_action *action, json_t **result, poe_error *error);
+poe_status poei_answer_verify(poei_session *session, const poei_action *action, json_t **result, poe_error *error);
+poe_status poei_answer_bench(poei_session *session, const poei_action *action, json_t **result, poe_error *error);
+/* Needs no program: what a model or data file holds. */
+poe_status poei_answer_info(const char *path, json_t **result, poe_error *error);
+
+/* Wall-clock seconds from an arbitrary origin. */
+double poei_clock(void);
+
+#endif

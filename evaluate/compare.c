@@ -1,0 +1,237 @@
+/* compare: draws of every target, seen by every expert, by the judge, and against the nearest reference images.
+ *
+ * The order is: the experts' thresholds from their own draws (each taken with the base), then the targets one by one.
+ * Draws are kept only as what is measured on them and the few images of the grid.
+ */
+#include "evaluate/compare.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/alloc.h"
+#include "evaluate/compare_internal.h"
+#include "formats/text_file.h"
+
+/* ---- experts ---- */
+
+static poe_status compare_expert_open(compare_job *job, compare_expert *expert, const char *name, poe_error *error) {
+  expert->name = name;
+  expert->label = job->judge == NULL ? SIZE_MAX : poei_judge_find(job->judge, name);
+  return poei_solve_values(job->session, name, &expert->solved, error);
+}
+
+poe_status compare_expert_values(const compare_job *job, const compare_expert *expert, size_t n, const double *full,
+                                 double *logp, poe_error *error) {
+  size_t d = expert->solved.target.dim;
+  double *x = poei_alloc(n * d, sizeof *x);
+  if (x == NULL) {
+    return poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  for (size_t i = 0; i < n; i++) {
+    for (size_t j = 0; j < d; j++) {
+      x[i * d + j] = full[i * job->total + expert->solved.target.coordinates[j]];
+    }
+  }
+  poe_status status =
+      poei_evaluate_rows(job->session, expert->solved.plan->expert, (poe_rows){n, d, d, x}, logp, NULL, error);
+  poei_free(x);
+  return status;
+}
+
+static int compare_ascending(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+/* Where this expert's own log-density lies under draws of base * expert: its q-quantile becomes the threshold. */
+static poe_status compare_threshold(compare_job *job, compare_expert *expert, poe_error *error) {
+  char *text = job->base == NULL ? poei_strdup(expert->name) : poei_format("(%s) * (%s)", job->base, expert->name);
+  if (text == NULL) {
+    return poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  compare_draws draws = {0};
+  poe_status status = compare_draw(job, text, &draws, error);
+  double *logp = status == POE_OK ? poei_alloc(draws.n, sizeof *logp) : NULL;
+  if (status == POE_OK && logp == NULL) {
+    status = poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  if (status == POE_OK) {
+    status = compare_expert_values(job, expert, draws.n, draws.full, logp, error);
+  }
+  if (status == POE_OK) {
+    qsort(logp, draws.n, sizeof *logp, compare_ascending);
+    double at = job->quantile * (double)(draws.n - 1);
+    size_t below = (size_t)at;
+    double above = below + 1 < draws.n ? logp[below + 1] : logp[below];
+    double step = isfinite(above - logp[below]) ? (at - (double)below) * (above - logp[below]) : 0.0;
+    expert->threshold = logp[below] + step;
+    expert->gate_passed = draws.gate.passed;
+  }
+  poei_free(logp);
+  compare_draws_free(&draws);
+  poei_free(text);
+  return status;
+}
+
+/* ---- opening ---- */
+
+/* The derived variable that is shown and judged: the one named by `view`, else the first that is saved. */
+static poe_status compare_view(compare_job *job, const poei_action *action, poe_error *error) {
+  const char *name = poei_option_text(action, "view");
+  size_t n_save = 0;
+  const char *const *save = poei_option_items(action, "save", &n_save);
+  if (name == NULL && n_save > 0) {
+    name = save[0];
+  }
+  if (name == NULL) {
+    if (job->judge != NULL || job->reference != NULL) {
+      poe_error_set(error, POE_E_USAGE, "a judge or a reference needs to know what it looks at");
+      poe_error_hint(error, "name the variable, such as view=image");
+      return POE_E_USAGE;
+    }
+    return POE_OK;
+  }
+  const poei_variable *variable = poei_program_variable_find(job->session->program, name);
+  if (variable != NULL) {
+    job->view = (poei_derived){.name = variable->name, .ndim = variable->ndim, .dim = variable->dim};
+    memcpy(job->view.shape, variable->shape, sizeof job->view.shape);
+    job->view_offset = variable->offset;
+  } else {
+    poe_status status = poei_program_derived(job->session->program, name, &job->view, error);
+    if (status != POE_OK) {
+      return status;
+    }
+  }
+  job->has_view = true;
+  size_t judged = job->judge == NULL ? job->view.dim : poei_judge_in_dim(job->judge);
+  size_t referred = job->reference == NULL ? job->view.dim : poei_reference_dim(job->reference);
+  if (judged != job->view.dim || referred != job->view.dim) {
+    return poe_error_set(error, POE_E_SHAPE, "'%s' has %zu numbers, the %s expects %zu", name, job->view.dim,
+                         judged != job->view.dim ? "judge" : "reference", judged != job->view.dim ? judged : referred);
+  }
+  return POE_OK;
+}
+
+static poe_status compare_open(compare_job *job, const poei_action *action, poe_error *error) {
+  const char *judge = poei_option_text(action, "judge"), *reference = poei_option_text(action, "reference");
+  job->action = action;
+  job->total = poei_program_dim(job->session->program);
+  job->base = poei_option_text(action, "base");
+  job->quantile = 0.05;
+  job->columns = 16;
+  poe_status status = poei_run_options_read(job->session, action, &job->run, error);
+  if (status == POE_OK) {
+    status = poei_option_number(action, "quantile", 0.0, 1.0, &job->quantile, error);
+  }
+  if (status == POE_OK) {
+    status = poei_option_integer(action, "grid", 1, 256, &job->columns, error);
+  }
+  if (status == POE_OK && judge != NULL) {
+    status = poei_judge_open(judge, &job->judge, error);
+  }
+  if (status == POE_OK && reference != NULL) {
+    status = poei_reference_open(reference, &job->reference, error);
+  }
+  if (status == POE_OK) {
+    status = compare_view(job, action, error);
+  }
+  const char *const *by = status == POE_OK ? poei_option_items(action, "by", &job->n_experts) : NULL;
+  if (status == POE_OK && job->n_experts == 0) {
+    poe_error_set(error, POE_E_USAGE, "compare needs the experts to compare by");
+    poe_error_hint(error, "by=[expert, ...] in a file, --by expert,... on the command line");
+    return POE_E_USAGE;
+  }
+  job->experts = status == POE_OK ? poei_calloc(job->n_experts, sizeof *job->experts) : NULL;
+  if (status == POE_OK && job->experts == NULL) {
+    status = poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  for (size_t e = 0; status == POE_OK && e < job->n_experts; e++) {
+    status = compare_expert_open(job, &job->experts[e], by[e], error);
+  }
+  return status;
+}
+
+static void compare_close(compare_job *job) {
+  for (size_t e = 0; job->experts != NULL && e < job->n_experts; e++) {
+    poei_solved_free(&job->experts[e].solved);
+  }
+  poei_free(job->experts);
+  poei_judge_close(job->judge);
+  poei_reference_close(job->reference);
+  for (size_t b = 0; b < job->n_bands; b++) {
+    poei_free((char *)job->bands[b].caption);
+    poei_free((double *)job->bands[b].images);
+  }
+  poei_free(job->bands);
+}
+
+/* ---- the verb ---- */
+
+static json_t *compare_heldout(const compare_job *job) {
+  size_t n = 0;
+  const double *heldout = poei_reference_heldout(job->reference, &n);
+  double *sorted = poei_copy(heldout, n, sizeof *sorted);
+  if (sorted == NULL) {
+    return NULL;
+  }
+  json_t *out = compare_distances(n, sorted);
+  poei_free(sorted);
+  return out;
+}
+
+/* The base is shown first, as what chance gives, unless it is already among the targets. */
+static poe_status compare_targets(compare_job *job, json_t *targets, poe_error *error) {
+  const poei_action *action = job->action;
+  bool listed = job->base == NULL;
+  for (size_t t = 0; t < action->n_targets; t++) {
+    listed = listed || strcmp(action->targets[t], job->base) == 0;
+  }
+  poe_status status = listed ? POE_OK : compare_measure(job, job->base, targets, error);
+  for (size_t t = 0; status == POE_OK && t < action->n_targets; t++) {
+    status = compare_measure(job, action->targets[t], targets, error);
+  }
+  return status;
+}
+
+poe_status poei_evaluate_compare(poei_session *session, const poei_action *action, json_t **result, poe_error *error) {
+  compare_job job = {.session = session};
+  json_t *targets = json_object(), *experts = json_array(), *thresholds = json_object();
+  poe_status status = compare_open(&job, action, error);
+  for (size_t e = 0; status == POE_OK && e < job.n_experts; e++) {
+    status = compare_threshold(&job, &job.experts[e], error);
+    json_array_append_new(experts, json_string(job.experts[e].name));
+    json_object_set_new(thresholds, job.experts[e].name, poei_json_number(job.experts[e].threshold));
+  }
+  if (status == POE_OK) {
+    status = compare_targets(&job, targets, error);
+  }
+  char *grid = NULL;
+  if (status == POE_OK && job.has_view && job.view.ndim >= 2) {
+    status = compare_grid(&job, &grid, error);
+  }
+  if (status == POE_OK) {
+    *result = json_pack("{s:O,s:O,s:O,s:o,s:b}", "experts", experts, "thresholds", thresholds, "targets", targets,
+                        "quantile", poei_json_number(job.quantile), "gate_passed", (int)!job.gate_failed);
+    if (job.base != NULL) {
+      json_object_set_new(*result, "base", json_string(job.base));
+    }
+    if (job.reference != NULL) {
+      json_object_set_new(*result, "heldout_nearest", compare_heldout(&job));
+    }
+    if (grid != NULL) {
+      json_object_set_new(*result, "grid", json_string(grid));
+    }
+    const char *mode = poei_option_text(action, "gate");
+    if (job.gate_failed && (mode == NULL || strcmp(mode, "report") != 0)) {
+      status = poe_error_set(error, POE_E_GATE, "the gate failed for '%s': %s", job.gate_target, job.gate_reason);
+    }
+  }
+  poei_free(grid);
+  json_decref(targets);
+  json_decref(experts);
+  json_decref(thresholds);
+  compare_close(&job);
+  return status;
+}
