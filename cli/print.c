@@ -1,0 +1,362 @@
+/* Results for a person: views of the JSON objects the verbs give. */
+#include <math.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "report/table.h"
+
+/* A number of a result; "inf", "-inf" and "nan" are texts in JSON. */
+static double print_number(const json_t *object, const char *key) {
+  const json_t *value = json_object_get(object, key);
+  const char *text = json_string_value(value);
+  if (text != NULL) {
+    return strcmp(text, "inf") == 0 ? INFINITY : (strcmp(text, "-inf") == 0 ? -INFINITY : NAN);
+  }
+  return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
+static const char *print_text(const json_t *object, const char *key) {
+  const char *text = json_string_value(json_object_get(object, key));
+  return text == NULL ? "" : text;
+}
+
+static bool print_true(const json_t *object, const char *key) {
+  return json_is_true(json_object_get(object, key));
+}
+
+static void print_logz(FILE *out, const json_t *r) {
+  double se = print_number(r, "std_error");
+  if (print_true(r, "exact")) {
+    fprintf(out, "log Z of %s = %.12g  (exact: %s)\n", print_text(r, "target"), print_number(r, "log_z"),
+            print_text(r, "method"));
+  } else {
+    fprintf(out, "log Z of %s = %.6g ± %.2g  (%s)\n", print_text(r, "target"), print_number(r, "log_z"), se,
+            print_text(r, "method"));
+  }
+}
+
+static void print_gate(FILE *out, const json_t *gate) {
+  if (json_is_true(json_object_get(gate, "passed"))) {
+    fputs("gate: passed\n", out);
+    return;
+  }
+  fputs("gate: FAILED\n", out);
+  size_t i;
+  json_t *reason;
+  json_array_foreach(json_object_get(gate, "reasons"), i, reason) {
+    fprintf(out, "  %s\n", json_string_value(reason));
+  }
+}
+
+static void print_summary_row(poei_table *table, const char *name, size_t size, const json_t *row) {
+  if (size == 1) {
+    poei_table_cell(table, "%s", name);
+  } else {
+    poei_table_cell(table, "%s[%lld]", name, (long long)json_integer_value(json_object_get(row, "index")));
+  }
+  static const char *const keys[] = {"mean", "mcse_mean", "sd", "q5", "median", "q95"};
+  for (size_t k = 0; k < sizeof keys / sizeof keys[0]; k++) {
+    poei_table_cell(table, "%.4g", print_number(row, keys[k]));
+  }
+  poei_table_cell(table, "%.3f", print_number(row, "rhat"));
+  poei_table_cell(table, "%.0f", print_number(row, "ess_bulk"));
+  poei_table_cell(table, "%.0f", print_number(row, "ess_tail"));
+}
+
+enum { PRINT_MAX_ROWS = 40 };
+
+static void print_sample(FILE *out, const json_t *r) {
+  fprintf(out, "%s: %lld chains of %lld draws by %s%s\n", print_text(r, "target"),
+          (long long)json_integer_value(json_object_get(r, "chains")),
+          (long long)json_integer_value(json_object_get(r, "draws")), print_text(r, "method"),
+          print_true(r, "exact") ? " (exact)" : "");
+  poei_table *table = poei_table_create(10);
+  if (table == NULL) {
+    return;
+  }
+  static const char *const heads[] = {"", "mean", "mcse", "sd", "q5", "median", "q95", "rhat", "ess_bulk", "ess_tail"};
+  for (size_t k = 0; k < 10; k++) {
+    poei_table_cell(table, "%s", heads[k]);
+  }
+  const char *name;
+  json_t *rows;
+  size_t shown = 0, hidden = 0;
+  json_object_foreach(json_object_get(r, "summary"), name, rows) {
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+      if (shown < PRINT_MAX_ROWS) {
+        print_summary_row(table, name, json_array_size(rows), json_array_get(rows, i));
+        shown++;
+      } else {
+        hidden++;
+      }
+    }
+  }
+  poei_table_print(table, out);
+  poei_table_free(table);
+  if (hidden > 0) {
+    fprintf(out, "... and %zu more coordinates (--json prints all)\n", hidden);
+  }
+  if (json_object_get(r, "log_z") != NULL) {
+    fprintf(out, "log Z = %.6g ± %.2g%s\n", print_number(r, "log_z"), print_number(r, "log_z_std_error"),
+            print_true(r, "log_z_exact") ? " (exact)" : "");
+  }
+  print_gate(out, json_object_get(r, "gate"));
+  if (json_object_get(r, "file") != NULL) {
+    fprintf(out, "draws: %s\n", print_text(r, "file"));
+  }
+}
+
+static void print_explain(FILE *out, const json_t *r) {
+  fprintf(out, "%s = %s\n\nas written\n%s\n", print_text(r, "target"), print_text(r, "expression"),
+          print_text(r, "tree"));
+  size_t i;
+  json_t *item;
+  if (json_array_size(json_object_get(r, "rules")) > 0) {
+    fputs("rules\n", out);
+    json_array_foreach(json_object_get(r, "rules"), i, item) {
+      fprintf(out, "  %-18s %s\n", print_text(item, "rule"), print_text(item, "what"));
+    }
+    fputc('\n', out);
+  }
+  long long constants = (long long)json_integer_value(json_object_get(r, "constants"));
+  if (constants > 0) {
+    fprintf(out, "first       %lld normalising constant%s estimated by sequential Monte Carlo\n", constants,
+            constants == 1 ? " is" : "s are");
+  }
+  fprintf(out, "method      %s (%s)\nreason      %s\n", print_text(r, "method"),
+          print_true(r, "exact") ? "exact" : "not exact", print_text(r, "reason"));
+  json_array_foreach(json_object_get(r, "parts"), i, item) {
+    fprintf(out, "  part %zu    %s: %s\n", i + 1, print_text(item, "method"), print_text(item, "reason"));
+  }
+  fprintf(out, "dimensions  %lld\nscratch     %lld bytes per worker\n",
+          (long long)json_integer_value(json_object_get(r, "dimensions")),
+          (long long)json_integer_value(json_object_get(r, "scratch_bytes")));
+}
+
+/* A number, or its text where it is not finite. */
+static void print_value(poei_table *table, const json_t *value) {
+  if (json_is_string(value)) {
+    poei_table_cell(table, "%s", json_string_value(value));
+  } else {
+    poei_table_cell(table, "%.10g", json_number_value(value));
+  }
+}
+
+static void print_score(FILE *out, const json_t *r) {
+  json_t *values = json_object_get(r, "log_density"), *each = json_object_get(r, "each");
+  size_t n = json_array_size(values);
+  poei_table *table = poei_table_create(2 + json_object_size(each));
+  if (table == NULL) {
+    return;
+  }
+  poei_table_cell(table, "row");
+  poei_table_cell(table, "%s", print_text(r, "target"));
+  const char *name;
+  json_t *column;
+  json_object_foreach(each, name, column) {
+    poei_table_cell(table, "%s", name);
+  }
+  for (size_t i = 0; i < n; i++) {
+    poei_table_cell(table, "%zu", i);
+    print_value(table, json_array_get(values, i));
+    json_object_foreach(each, name, column) {
+      print_value(table, json_array_get(column, i));
+    }
+  }
+  poei_table_print(table, out);
+  poei_table_free(table);
+  if (!print_true(r, "normalised")) {
+    fputs("not normalised: only differences of these numbers mean something\n", out);
+  }
+}
+
+static void print_info(FILE *out, const json_t *r) {
+  fprintf(out, "%s: %s", print_text(r, "file"), print_text(r, "format"));
+  if (json_is_string(json_object_get(r, "family"))) {
+    fprintf(out, ", family %s", print_text(r, "family"));
+  }
+  fputc('\n', out);
+  size_t i;
+  json_t *tensor;
+  json_array_foreach(json_object_get(r, "tensors"), i, tensor) {
+    fprintf(out, "  %-28s %-5s [", print_text(tensor, "name"), print_text(tensor, "dtype"));
+    size_t k;
+    json_t *size;
+    json_array_foreach(json_object_get(tensor, "shape"), k, size) {
+      fprintf(out, "%s%lld", k > 0 ? ", " : "", (long long)json_integer_value(size));
+    }
+    fputs("]\n", out);
+  }
+  const char *key;
+  json_t *value;
+  json_object_foreach(json_object_get(r, "metadata"), key, value) {
+    fprintf(out, "  %s: %s\n", key, json_string_value(value));
+  }
+}
+
+static void print_verify(FILE *out, const json_t *r) {
+  size_t i;
+  json_t *check;
+  json_array_foreach(json_object_get(r, "checks"), i, check) {
+    fprintf(out, "%s  %-28s %s\n", print_true(check, "passed") ? "pass" : "FAIL", print_text(check, "name"),
+            print_text(check, "detail"));
+  }
+}
+
+static void print_bench(FILE *out, const json_t *r) {
+  fprintf(out, "%s at %lld rows, %lld thread%s, BLAS core %s\n", print_text(r, "target"),
+          (long long)json_integer_value(json_object_get(r, "rows")),
+          (long long)json_integer_value(json_object_get(r, "threads")),
+          json_integer_value(json_object_get(r, "threads")) == 1 ? "" : "s", print_text(r, "blas_core"));
+  fprintf(out, "  values      %12.0f rows/s\n", print_number(r, "rows_per_second"));
+  fprintf(out, "  gradients   %12.0f rows/s\n", print_number(r, "gradient_rows_per_second"));
+  if (isfinite(print_number(r, "gemm_gflops"))) {
+    fprintf(out, "  %.1f GFLOP/s of the %.1f that bare matrix products of the same shapes reach: %.0f %%\n",
+            print_number(r, "gflops"), print_number(r, "gemm_gflops"), 100.0 * print_number(r, "fraction"));
+  }
+}
+
+/* "97.3 (1246)" */
+static void print_fraction(poei_table *table, const json_t *fractions, const json_t *counts, const char *key) {
+  if (json_object_get(fractions, key) == NULL) {
+    poei_table_cell(table, "-");
+  } else if (counts == NULL) {
+    poei_table_cell(table, "%.1f %%", 100.0 * print_number(fractions, key));
+  } else {
+    poei_table_cell(table, "%.1f %% (%lld)", 100.0 * print_number(fractions, key),
+                    (long long)json_integer_value(json_object_get(counts, key)));
+  }
+}
+
+static void print_compare_head(poei_table *table, const json_t *r, const char *title) {
+  size_t i;
+  json_t *expert;
+  poei_table_cell(table, "%s", title);
+  json_array_foreach(json_object_get(r, "experts"), i, expert) {
+    poei_table_cell(table, "%s", json_string_value(expert));
+  }
+  poei_table_cell(table, "all");
+}
+
+static void print_compare_satisfaction(FILE *out, const json_t *r) {
+  poei_table *table = poei_table_create(json_array_size(json_object_get(r, "experts")) + 2);
+  if (table == NULL) {
+    return;
+  }
+  print_compare_head(table, r, "by the experts");
+  const char *name;
+  json_t *target, *expert;
+  size_t i;
+  json_object_foreach(json_object_get(r, "targets"), name, target) {
+    poei_table_cell(table, "%s%s", name, strcmp(name, print_text(r, "base")) == 0 ? " (base rate)" : "");
+    json_array_foreach(json_object_get(r, "experts"), i, expert) {
+      print_fraction(table, json_object_get(target, "satisfaction"), NULL, json_string_value(expert));
+    }
+    print_fraction(table, target, NULL, "all");
+  }
+  poei_table_print(table, out);
+  poei_table_free(table);
+}
+
+static void print_compare_judge(FILE *out, const json_t *r) {
+  poei_table *table = poei_table_create(json_array_size(json_object_get(r, "experts")) + 3);
+  if (table == NULL) {
+    return;
+  }
+  print_compare_head(table, r, "by the judge");
+  poei_table_cell(table, "draws");
+  const char *name;
+  json_t *target, *expert;
+  size_t i;
+  json_object_foreach(json_object_get(r, "targets"), name, target) {
+    const json_t *judge = json_object_get(target, "judge"), *counts = json_object_get(target, "judge_counts");
+    poei_table_cell(table, "%s%s", name, strcmp(name, print_text(r, "base")) == 0 ? " (base rate)" : "");
+    json_array_foreach(json_object_get(r, "experts"), i, expert) {
+      print_fraction(table, judge, counts, json_string_value(expert));
+    }
+    print_fraction(table, judge, counts, "all");
+    poei_table_cell(table, "%lld", (long long)json_integer_value(json_object_get(target, "draws")));
+  }
+  poei_table_print(table, out);
+  poei_table_free(table);
+}
+
+static void print_distances(poei_table *table, const char *name, const json_t *d) {
+  poei_table_cell(table, "%s", name);
+  poei_table_cell(table, "%.2f", print_number(d, "q5"));
+  poei_table_cell(table, "%.2f", print_number(d, "median"));
+  poei_table_cell(table, "%.2f", print_number(d, "q95"));
+}
+
+static void print_compare_nearest(FILE *out, const json_t *r) {
+  poei_table *table = poei_table_create(4);
+  if (table == NULL) {
+    return;
+  }
+  static const char *const heads[] = {"nearest training image", "5 %", "median", "95 %"};
+  for (size_t k = 0; k < 4; k++) {
+    poei_table_cell(table, "%s", heads[k]);
+  }
+  print_distances(table, "held-out images", json_object_get(r, "heldout_nearest"));
+  const char *name;
+  json_t *target;
+  json_object_foreach(json_object_get(r, "targets"), name, target) {
+    print_distances(table, name, json_object_get(target, "nearest"));
+  }
+  poei_table_print(table, out);
+  poei_table_free(table);
+}
+
+static void print_compare(FILE *out, const json_t *r) {
+  print_compare_satisfaction(out, r);
+  const char *name;
+  json_t *target;
+  bool judged = false;
+  json_object_foreach(json_object_get(r, "targets"), name, target) {
+    judged = judged || json_object_get(target, "judge") != NULL;
+  }
+  if (judged) {
+    fputc('\n', out);
+    print_compare_judge(out, r);
+  }
+  if (json_object_get(r, "heldout_nearest") != NULL) {
+    fputc('\n', out);
+    print_compare_nearest(out, r);
+  }
+  fputc('\n', out);
+  json_object_foreach(json_object_get(r, "targets"), name, target) {
+    fprintf(out, "%-12s %s", name, print_text(target, "method"));
+    if (json_object_get(target, "log_z") != NULL) {
+      fprintf(out, ", log Z %.4g ± %.2g", print_number(target, "log_z"), print_number(target, "log_z_se"));
+    }
+    fputs(", ", out);
+    print_gate(out, json_object_get(target, "gate"));
+  }
+  if (json_object_get(r, "grid") != NULL) {
+    fprintf(out, "image grid: %s\n", print_text(r, "grid"));
+  }
+}
+
+static void print_check(FILE *out, const json_t *r) {
+  if (print_true(r, "ok")) {
+    fprintf(out, "%s: no errors\n", print_text(r, "target"));
+  }
+}
+
+static void print_run(FILE *out, const json_t *r) {
+  fprintf(out, "results in %s/\n", print_text(r, "folder"));
+}
+
+void cli_print(FILE *out, const poei_verb *verb, const json_t *result) {
+  static const struct {
+    const char *name;
+    void (*print)(FILE *, const json_t *);
+  } views[] = {{"logz", print_logz},   {"sample", print_sample}, {"explain", print_explain}, {"score", print_score},
+               {"info", print_info},   {"verify", print_verify}, {"bench", print_bench},     {"compare", print_compare},
+               {"check", print_check}, {"run", print_run}};
+  for (size_t i = 0; i < sizeof views / sizeof views[0]; i++) {
+    if (strcmp(views[i].name, verb->name) == 0) {
+      views[i].print(out, result);
+    }
+  }
+}
