@@ -290,6 +290,7 @@ typedef struct poe_map_ops {
                           void *context, double *dx, size_t ldx, poe_scratch *scratch, poe_error *error);
 } poe_map_ops;
 
+/* An immutable, reference-counted map; the same rules as for experts. */
 typedef struct poe_map poe_map;
 poe_status poe_map_create(const poe_map_ops *ops, const poe_args *args, poe_map **map, poe_error *error);
 poe_map *poe_map_retain(const poe_map *map);
