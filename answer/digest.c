@@ -6,10 +6,9 @@
  */
 #include "answer/digest.h"
 
-#include <math.h>
-#include <stdio.h>
 #include <string.h>
 
+#include "answer/session.h"
 #include "compose/nodes/nodes.h"
 #include "core/alloc.h"
 #include "formats/text_file.h"
@@ -48,22 +47,6 @@ static void digest_number(digest_text *out, double value) {
   digest_append(out, &value, sizeof value);
 }
 
-/* A point of the support, from fixed random numbers: heavy-tailed where unbounded. */
-static double digest_coordinate(const poe_support *s, poe_stream *stream) {
-  double u = poe_stream_uniform(stream);
-  if (s->kind == POE_DISCRETE) {
-    double low = isfinite(s->low) ? s->low : 0.0, high = isfinite(s->high) ? s->high : low + 16.0;
-    return fmin(high, floor(low + u * (high - low + 1.0)));
-  }
-  if (isfinite(s->low) && isfinite(s->high)) {
-    return s->low + u * (s->high - s->low);
-  }
-  if (isfinite(s->low)) {
-    return s->low - log(u);
-  }
-  return isfinite(s->high) ? s->high + log(u) : tan(3.0 * (u - 0.5));
-}
-
 static void digest_leaf(digest_text *out, const poe_expert *leaf) {
   const poe_traits *traits = poe_expert_traits(leaf);
   size_t d = traits->dim;
@@ -72,10 +55,7 @@ static void digest_leaf(digest_text *out, const poe_expert *leaf) {
   if (x == NULL || scratch == NULL) {
     out->failed = true;
   } else if ((traits->capabilities & POE_CAN_EVAL) != 0) {
-    poe_stream stream = poe_stream_open(poe_rng_seed(20201u));
-    for (size_t i = 0; i < d * DIGEST_PROBES; i++) {
-      x[i] = digest_coordinate(&traits->support[i % d], &stream);
-    }
+    poei_support_points(traits->support, d, DIGEST_PROBES, x);
     double logp[DIGEST_PROBES] = {0};
     const double one = 1.0;
     poe_rows rows = {DIGEST_PROBES, d, d, x};

@@ -44,41 +44,84 @@ static poe_status rows_tile(void *context, size_t index, size_t worker) {
   return status;
 }
 
-static poe_status rows_run(const poei_session *session, rows_job *job, size_t scratch_bytes, poe_error *error) {
-  size_t workers = session->pool == NULL ? 1 : poei_pool_threads(session->pool);
-  job->scratch = poei_calloc(workers, sizeof *job->scratch);
-  job->errors = poei_calloc(workers, sizeof *job->errors);
-  poe_status status = job->scratch == NULL || job->errors == NULL ? POE_E_MEMORY : POE_OK;
-  for (size_t i = 0; status == POE_OK && i < workers; i++) {
-    job->scratch[i] = poe_scratch_create(scratch_bytes);
-    status = job->scratch[i] == NULL ? POE_E_MEMORY : POE_OK;
+/* ---- workers' memory ---- */
+
+struct poei_evaluator {
+  poei_pool *pool;
+  size_t workers;
+  poe_scratch **scratch; /* [workers] */
+  poe_error *errors;     /* [workers] */
+};
+
+void poei_evaluator_close(poei_evaluator *evaluator) {
+  if (evaluator == NULL) {
+    return;
   }
-  if (status == POE_E_MEMORY) {
-    poe_error_set(error, status, "out of memory for %zu bytes of scratch", scratch_bytes);
-  } else {
-    status = poei_pool_run(session->pool, (job->rows.n + POEI_TILE - 1) / POEI_TILE, rows_tile, job);
-    for (size_t i = 0; status != POE_OK && i < workers; i++) {
-      if (job->errors[i].status == status) {
-        if (error != NULL) {
-          *error = job->errors[i];
-        }
-        break;
+  for (size_t i = 0; evaluator->scratch != NULL && i < evaluator->workers; i++) {
+    poe_scratch_destroy(evaluator->scratch[i]);
+  }
+  poei_free(evaluator->scratch);
+  poei_free(evaluator->errors);
+  poei_free(evaluator);
+}
+
+poe_status poei_evaluator_open(const poei_session *session, size_t scratch_bytes, poei_evaluator **evaluator,
+                               poe_error *error) {
+  poei_evaluator *self = poei_calloc(1, sizeof *self);
+  bool memory = self != NULL;
+  if (memory) {
+    self->pool = session->pool;
+    self->workers = session->pool == NULL ? 1 : poei_pool_threads(session->pool);
+    self->scratch = poei_calloc(self->workers, sizeof *self->scratch);
+    self->errors = poei_calloc(self->workers, sizeof *self->errors);
+    memory = self->scratch != NULL && self->errors != NULL;
+  }
+  for (size_t i = 0; memory && i < self->workers; i++) {
+    self->scratch[i] = poe_scratch_create(scratch_bytes);
+    memory = self->scratch[i] != NULL;
+  }
+  if (!memory) {
+    poei_evaluator_close(self);
+    return poe_error_set(error, POE_E_MEMORY, "out of memory for %zu bytes of scratch", scratch_bytes);
+  }
+  *evaluator = self;
+  return POE_OK;
+}
+
+static poe_status rows_run(poei_evaluator *evaluator, rows_job *job, poe_error *error) {
+  job->scratch = evaluator->scratch;
+  job->errors = evaluator->errors;
+  memset(job->errors, 0, evaluator->workers * sizeof *job->errors);
+  poe_status status = poei_pool_run(evaluator->pool, (job->rows.n + POEI_TILE - 1) / POEI_TILE, rows_tile, job);
+  for (size_t i = 0; status != POE_OK && i < evaluator->workers; i++) {
+    if (job->errors[i].status == status) {
+      if (error != NULL) {
+        *error = job->errors[i];
       }
+      return status;
     }
   }
-  for (size_t i = 0; job->scratch != NULL && i < workers; i++) {
-    poe_scratch_destroy(job->scratch[i]);
-  }
-  poei_free(job->scratch);
-  poei_free(job->errors);
   return status;
+}
+
+/* ---- experts and maps ---- */
+
+poe_status poei_evaluator_rows(poei_evaluator *evaluator, const poe_expert *expert, poe_rows rows, double *logp,
+                               double *grad, poe_error *error) {
+  rows_job job = {.expert = expert, .rows = rows, .logp = logp, .grad = grad};
+  return rows_run(evaluator, &job, error);
 }
 
 poe_status poei_evaluate_rows(const poei_session *session, const poe_expert *expert, poe_rows rows, double *logp,
                               double *grad, poe_error *error) {
-  rows_job job = {.expert = expert, .rows = rows, .logp = logp, .grad = grad};
   unsigned want = grad == NULL ? POE_WANT_LOGP : POE_WANT_GRAD;
-  return rows_run(session, &job, poe_expert_scratch(expert, want, POEI_TILE), error);
+  poei_evaluator *evaluator = NULL;
+  poe_status status = poei_evaluator_open(session, poe_expert_scratch(expert, want, POEI_TILE), &evaluator, error);
+  if (status == POE_OK) {
+    status = poei_evaluator_rows(evaluator, expert, rows, logp, grad, error);
+  }
+  poei_evaluator_close(evaluator);
+  return status;
 }
 
 poe_status poei_apply_rows(const poei_session *session, const poe_map *map, poe_rows rows, double *y,
@@ -90,7 +133,14 @@ poe_status poei_apply_rows(const poei_session *session, const poe_map *map, poe_
     out *= shape[i];
   }
   rows_job job = {.map = map, .rows = rows, .y = y, .out = out};
-  return rows_run(session, &job, ops->scratch(poe_map_self(map), POE_WANT_LOGP, POEI_TILE), error);
+  poei_evaluator *evaluator = NULL;
+  size_t bytes = ops->scratch(poe_map_self(map), POE_WANT_LOGP, POEI_TILE);
+  poe_status status = poei_evaluator_open(session, bytes, &evaluator, error);
+  if (status == POE_OK) {
+    status = rows_run(evaluator, &job, error);
+  }
+  poei_evaluator_close(evaluator);
+  return status;
 }
 
 size_t poei_program_dim(const poei_program *program) {

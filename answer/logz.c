@@ -78,8 +78,8 @@ poe_status poei_plan_log_z(poei_session *session, const poei_plan *plan, uint64_
 }
 
 poe_status poei_answer_logz(poei_session *session, const poei_action *action, json_t **result, poe_error *error) {
-  double tolerance = 0.05;
-  size_t islands = 8, particles = 500;
+  double tolerance = POEI_LOG_Z_TOLERANCE;
+  size_t islands = POEI_LOG_Z_ISLANDS, particles = POEI_LOG_Z_PARTICLES;
   poe_status status = poei_option_number(action, "tol", 1e-12, 1e6, &tolerance, error);
   if (status == POE_OK) {
     status = poei_option_integer(action, "chains", 2, 1u << 16, &islands, error);

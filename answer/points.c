@@ -1,4 +1,5 @@
-/* Points in from files: csv, npy or npz, as n x d doubles. */
+/* Points: from files (csv, npy, npz, safetensors) as n x d doubles, and fixed ones of a support. */
+#include <math.h>
 #include <string.h>
 
 #include "answer/session.h"
@@ -63,4 +64,26 @@ bool poei_program_density_named(const poei_program *program, const char *name) {
     }
   }
   return false;
+}
+
+/* A point of one coordinate's support: heavy-tailed where unbounded, so that both scales and tails are seen. */
+static double points_coordinate(const poe_support *s, double u) {
+  if (s->kind == POE_DISCRETE) {
+    double low = isfinite(s->low) ? s->low : 0.0, high = isfinite(s->high) ? s->high : low + 16.0;
+    return fmin(high, floor(low + u * (high - low + 1.0)));
+  }
+  if (isfinite(s->low) && isfinite(s->high)) {
+    return s->low + u * (s->high - s->low);
+  }
+  if (isfinite(s->low)) {
+    return s->low - log(u);
+  }
+  return isfinite(s->high) ? s->high + log(u) : tan(3.0 * (u - 0.5));
+}
+
+void poei_support_points(const poe_support *support, size_t d, size_t n, double *x) {
+  poe_stream stream = poe_stream_open(poe_rng_seed(20201u));
+  for (size_t i = 0; i < n * d; i++) {
+    x[i] = points_coordinate(&support[i % d], poe_stream_uniform(&stream));
+  }
 }

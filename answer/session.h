@@ -76,6 +76,10 @@ typedef struct poei_log_z {
   double ess;         /* of SMC; NaN otherwise */
 } poei_log_z;
 
+/* Defaults of an estimate: standard error to reach, independent islands, particles of each to begin with. */
+#define POEI_LOG_Z_TOLERANCE 0.05
+enum { POEI_LOG_Z_ISLANDS = 8, POEI_LOG_Z_PARTICLES = 512 };
+
 /* log Z of a plan: exact, by quadrature, or by SMC repeated with more particles until std_error <= tolerance. */
 poe_status poei_plan_log_z(poei_session *session, const poei_plan *plan, uint64_t seed, double tolerance,
                            size_t islands, size_t particles, poei_log_z *result, poe_error *error);
@@ -104,6 +108,13 @@ poe_status poei_run_options_read(const poei_session *session, const poei_action 
 /* Log-densities, and gradients unless grad is NULL, of any number of rows, in tiles over the pool. */
 poe_status poei_evaluate_rows(const poei_session *session, const poe_expert *expert, poe_rows rows, double *logp,
                               double *grad, poe_error *error);
+/* The same in two steps, for evaluating again and again: the workers' scratch is made once. Closing NULL is allowed. */
+typedef struct poei_evaluator poei_evaluator;
+poe_status poei_evaluator_open(const poei_session *session, size_t scratch_bytes, poei_evaluator **evaluator,
+                               poe_error *error);
+poe_status poei_evaluator_rows(poei_evaluator *evaluator, const poe_expert *expert, poe_rows rows, double *logp,
+                               double *grad, poe_error *error);
+void poei_evaluator_close(poei_evaluator *evaluator);
 /* y[n, out] = map(x), in tiles over the pool. */
 poe_status poei_apply_rows(const poei_session *session, const poe_map *map, poe_rows rows, double *y, poe_error *error);
 /* Rows of all coordinates of the program, [n, total], from draws of a target: free coordinates copied, clamped ones
@@ -114,6 +125,8 @@ size_t poei_program_dim(const poei_program *program);
 /* Points from a csv, npy, npz or safetensors file: *x [n, d] on the heap (poei_free). A vector is n points of 1 number.
  */
 poe_status poei_points_read(const char *path, double **x, size_t *n, size_t *d, poe_error *error);
+/* x[n, d]: fixed points inside a support[d], the same whenever asked; for probing and timing. */
+void poei_support_points(const poe_support *support, size_t d, size_t n, double *x);
 /* Is `name` a density defined in the program (rather than an expression)? */
 bool poei_program_density_named(const poei_program *program, const char *name);
 

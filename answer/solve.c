@@ -11,8 +11,7 @@
 #include "answer/session.h"
 #include "core/alloc.h"
 
-enum { ESTIMATE_ISLANDS = 8, ESTIMATE_PARTICLES = 256, ESTIMATES_MAX = 4096 };
-static const double estimate_tolerance = 0.05; /* standard error of a constant, in nats */
+enum { ESTIMATES_MAX = 4096 };
 
 poe_status poei_session_error(const poei_session *session, poe_error *error) {
   const poei_diagnostics *list = session->diagnostics;
@@ -30,7 +29,7 @@ poe_status poei_session_error(const poei_session *session, poe_error *error) {
 static poe_status solve_estimate(poei_session *session, const poe_expert *hole, const poei_plan_options *options,
                                  poei_estimate *estimate, poe_error *error) {
   char hex[65];
-  poe_status status = poei_digest(session->program, hole, "log_z smc 8x256 tol 0.05", hex, error);
+  poe_status status = poei_digest(session->program, hole, "log_z smc 8x512 tol 0.05", hex, error);
   if (status != POE_OK) {
     return status;
   }
@@ -45,8 +44,8 @@ static poe_status solve_estimate(poei_session *session, const poe_expert *hole, 
   status = poei_plan_build(hole, &proper, &plan, error);
   poei_log_z z = {0};
   if (status == POE_OK) {
-    status = poei_plan_log_z(session, plan, poei_digest_seed(hex), estimate_tolerance, ESTIMATE_ISLANDS,
-                             ESTIMATE_PARTICLES, &z, error);
+    status = poei_plan_log_z(session, plan, poei_digest_seed(hex), POEI_LOG_Z_TOLERANCE, POEI_LOG_Z_ISLANDS,
+                             POEI_LOG_Z_PARTICLES, &z, error);
   }
   poei_plan_destroy(plan);
   if (status == POE_OK) {

@@ -1,0 +1,28 @@
+/* What the families and maps on networks share: their parameters, and opening the file. */
+#ifndef POE_EXPERTS_NETWORK_H
+#define POE_EXPERTS_NETWORK_H
+
+#include "net/activation.h"
+#include "net/net.h"
+
+/* Rows of a parameter table. */
+#define POEI_NETWORK_PARAMS                                                                                            \
+  {"file", POE_ARG_FILE, "", NULL, "safetensors or npz file with the network's weights"},                              \
+      {"layers", POE_ARG_STRINGS, "", NULL, "bare state dicts: prefixes of the linear layers in order"},               \
+      {"activation", POE_ARG_SYMBOL, POEI_ACTIVATION_WORDS, NULL, "bare state dicts: what stands between the layers"}, \
+      {"output_activation", POE_ARG_SYMBOL, POEI_ACTIVATION_WORDS, NULL,                                               \
+       "bare state dicts: what follows the last layer (default: identity)"},                                           \
+  {                                                                                                                    \
+    "precision", POE_ARG_SYMBOL, "single|double", NULL, "arithmetic of the network (default: that of its weights)"     \
+  }
+
+/* Loads the network of the arguments above, whose input is the subjects' coordinates. The file must be of that family
+ * if it says one. *scale (may be NULL) is its poe.energy_scale, 1 when it has none. Errors carry the place of `file`.
+ */
+poe_status poei_network_open(const poe_args *args, const char *family, poei_net **net, double *scale, poe_error *error);
+
+/* The network of an `energy` expert or of a `decoder` map (borrowed); NULL when it is something else. */
+const poei_net *poei_energy_net(const poe_expert *expert);
+const poei_net *poei_decoder_net(const poe_map *map);
+
+#endif

@@ -1,0 +1,377 @@
+/* The command as a user meets it: exit codes, JSON keys, messages with place and hint, and what is left on disk.
+ * Every case runs the built program on files written by the test. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "formats/tensor_file.h"
+#include "formats/text_file.h"
+#include "tests/support/check.h"
+
+enum { OUTPUT_SIZE = 1 << 20 };
+
+static char out_text[OUTPUT_SIZE], err_text[OUTPUT_SIZE];
+
+static void read_text(const char *path, char *text) {
+  FILE *file = fopen(path, "rb");
+  size_t n = file == NULL ? 0 : fread(text, 1, OUTPUT_SIZE - 1, file);
+  text[n] = '\0';
+  if (file != NULL) {
+    fclose(file);
+  }
+}
+
+/* Runs `poe <arguments>` in the temporary directory; returns the exit code and fills out_text and err_text. */
+static int poe(const char *arguments) {
+  char line[4096];
+  snprintf(line, sizeof line, "cd %s && XDG_CACHE_HOME=%s %s %s >out.txt 2>err.txt </dev/null", poet_temp_dir(),
+           poet_temp_dir(), POE_COMMAND, arguments);
+  int status = system(line);
+  read_text(poet_temp_path("out.txt"), out_text);
+  read_text(poet_temp_path("err.txt"), err_text);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void write_text(const char *name, const char *text) {
+  poet_temp_file(name, text, strlen(text));
+}
+
+/* The JSON object printed by the last run; the test owns it. */
+static json_t *printed(void) {
+  json_error_t error;
+  json_t *value = json_loads(out_text, 0, &error);
+  if (value == NULL) {
+    fail_msg("not JSON (%s): %.200s\nstderr: %.400s", error.text, out_text, err_text);
+  }
+  return value;
+}
+
+static double number(const json_t *object, const char *key) {
+  const json_t *value = json_object_get(object, key);
+  if (!json_is_number(value)) {
+    fail_msg("'%s' is not a number in %.300s", key, out_text);
+  }
+  return json_number_value(value);
+}
+
+static void expect_exit(const char *arguments, int code) {
+  int actual = poe(arguments);
+  if (actual != code) {
+    fail_msg("poe %s: exit code %d, expected %d\nstdout: %.300s\nstderr: %.600s", arguments, actual, code, out_text,
+             err_text);
+  }
+}
+
+static const char gaussians[] = "var x : real[2]\n"
+                                "a = gaussian(x | mean=[1, -1], sd=2)\n"
+                                "b = gaussian(x | mean=0, sd=[1, 3])\n"
+                                "both = a * b\n"
+                                "either = a or b\n";
+
+/* log Z of the product of two diagonal Gaussians: sum of log N(m1 - m2; 0, s1^2 + s2^2). */
+static double gaussians_log_z(void) {
+  double z = 0.0, m[2] = {1.0, -1.0}, v[2] = {4.0 + 1.0, 4.0 + 9.0};
+  for (int j = 0; j < 2; j++) {
+    z += -0.5 * log(2.0 * 3.14159265358979323846 * v[j]) - 0.5 * m[j] * m[j] / v[j];
+  }
+  return z;
+}
+
+static void test_logz(void **state) {
+  (void)state;
+  write_text("g.poe", gaussians);
+  expect_exit("logz g.poe both --json", 0);
+  json_t *r = printed();
+  check_close(number(r, "log_z"), gaussians_log_z(), 1e-9, 0);
+  check_close(number(r, "std_error"), 0.0, 0, 0);
+  assert_true(json_is_true(json_object_get(r, "exact")));
+  assert_string_equal(json_string_value(json_object_get(r, "target")), "both");
+  assert_non_null(json_object_get(r, "method"));
+  assert_non_null(json_object_get(r, "gap"));
+  assert_non_null(json_object_get(r, "seconds"));
+  json_decref(r);
+  expect_exit("logz g.poe 'a * b^2 / b' --json", 0);
+  r = printed();
+  check_close(number(r, "log_z"), gaussians_log_z(), 1e-9, 0);
+  json_decref(r);
+  expect_exit("logz g.poe either --json", 0); /* the default weights of `or` sum to 1 */
+  r = printed();
+  check_close(number(r, "log_z"), 0.0, 1e-9, 0);
+  json_decref(r);
+}
+
+static void test_score(void **state) {
+  (void)state;
+  write_text("g.poe", gaussians);
+  write_text("points.csv", "0,0\n1,-1\n");
+  expect_exit("score g.poe both --data points.csv --grad --each --json", 0);
+  json_t *r = printed();
+  json_t *logp = json_object_get(r, "log_density"), *each = json_object_get(r, "each");
+  assert_int_equal(json_array_size(logp), 2);
+  for (size_t i = 0; i < 2; i++) {
+    double a = json_number_value(json_array_get(json_object_get(each, "a"), i));
+    double b = json_number_value(json_array_get(json_object_get(each, "b"), i));
+    check_close(json_number_value(json_array_get(logp, i)), a + b, 1e-12, 1e-12);
+  }
+  /* d/dx0 at 0: 1/4 from a, 0 from b; d/dx1: -1/4 */
+  json_t *g = json_array_get(json_object_get(r, "grad"), 0);
+  check_close(json_number_value(json_array_get(g, 0)), 0.25, 1e-12, 0);
+  check_close(json_number_value(json_array_get(g, 1)), -0.25, 1e-12, 0);
+  assert_true(json_is_false(json_object_get(r, "normalised")));
+  json_decref(r);
+}
+
+static void test_sample(void **state) {
+  (void)state;
+  write_text("g.poe", gaussians);
+  expect_exit("sample g.poe both --json -o draws.npz --seed 3", 0);
+  json_t *r = printed();
+  assert_true(json_is_true(json_object_get(r, "exact")));
+  assert_true(json_is_true(json_object_get(json_object_get(r, "gate"), "passed")));
+  json_t *row = json_array_get(json_object_get(json_object_get(r, "summary"), "x"), 0);
+  static const char *const keys[] = {"index",  "mean", "sd",   "mcse_mean", "q5",
+                                     "median", "q95",  "rhat", "ess_bulk",  "ess_tail"};
+  for (size_t k = 0; k < sizeof keys / sizeof keys[0]; k++) {
+    (void)number(row, keys[k]);
+  }
+  /* x0 ~ N(0.2, 0.8): 5 standard errors of 4000 independent draws, false alarm 6e-7 */
+  check_close(number(row, "mean"), 0.2, 5.0 * sqrt(0.8 / 4000.0), 0);
+  json_decref(r);
+  poei_tensor_file *file = NULL;
+  poe_error error = {0};
+  check_ok(poei_tensor_file_open(poet_temp_path("draws.npz"), &file, &error), error);
+  const poei_tensor *x = poei_tensor_file_find(file, "x");
+  assert_non_null(x);
+  assert_int_equal(x->ndim, 3);
+  assert_int_equal(x->shape[0], 4);
+  assert_int_equal(x->shape[1], 1000);
+  assert_int_equal(x->shape[2], 2);
+  assert_non_null(poei_tensor_file_find(file, "sample_stats.lp"));
+  poei_tensor_file_close(file);
+  expect_exit("sample g.poe both --quiet -o draws.csv --draws 10", 0);
+  read_text(poet_temp_path("draws_4.csv"), out_text);
+  assert_non_null(strstr(out_text, "lp__,accept_stat__,stepsize__,divergent__,energy__,x.1,x.2"));
+}
+
+/* Same seed, same bits, for 1 and 2 threads and every route of drawing. */
+static void test_threads(void **state) {
+  (void)state;
+  write_text("t.poe", "var x : real[3]\n"
+                      "a = gaussian(x | mean=0, sd=1)\n"
+                      "b = formula(x | energy=(x[0]^2 - x[1])^2 + abs(x[2])^3)\n"
+                      "both = a * b\n"
+                      "other = a * formula(x | energy=softplus(4*x[0]))\n"
+                      "either = both or other\n");
+  static const char *const runs[] = {"both --method hmc --draws 50 --warmup 50 --chains 80",
+                                     "both --method mala --draws 50 --warmup 50 --chains 3",
+                                     "both --method smc --chains 4 --draws 100", "either --chains 4 --draws 60"};
+  for (size_t i = 0; i < sizeof runs / sizeof runs[0]; i++) {
+    char line[512];
+    snprintf(line, sizeof line, "sample t.poe %s --gate report --no-cache --threads 1 --seed 7 -o one.npz", runs[i]);
+    expect_exit(line, 0);
+    snprintf(line, sizeof line, "sample t.poe %s --gate report --no-cache --threads 2 --seed 7 -o two.npz", runs[i]);
+    expect_exit(line, 0);
+    char hex[2][65];
+    poe_error error = {0};
+    check_ok(poei_sha256_file(poet_temp_path("one.npz"), hex[0], &error), error);
+    check_ok(poei_sha256_file(poet_temp_path("two.npz"), hex[1], &error), error);
+    assert_string_equal(hex[0], hex[1]);
+  }
+}
+
+typedef struct bad_case {
+  const char *arguments, *text; /* text: contents of bad.poe */
+  int code;
+  const char *parts[3]; /* of stderr */
+} bad_case;
+
+static void test_bad_input(void **state) {
+  (void)state;
+  static const bad_case cases[] = {
+      {"frobnicate bad.poe", "", 2, {"unknown verb 'frobnicate'"}},
+      {"sampel bad.poe", "", 2, {"did you mean 'sample'?"}},
+      {"sample", "", 2, {"sample needs a file"}},
+      {"sample bad.poe --chians 3", "", 2, {"--chians", "did you mean '--chains'?"}},
+      {"sample bad.poe --chains", "", 2, {"--chains needs a value"}},
+      {"sample bad.poe --chains x", "var x : real\na = gaussian(x | mean=0, sd=1)\n", 2, {"whole number", "'x'"}},
+      {"sample bad.poe --method warp", "", 2, {"--method cannot be 'warp'", "auto|exact"}},
+      {"logz missing.poe", "", 3, {"missing.poe"}},
+      {"logz bad.poe", "var x : real\na = gausian(x | mean=0, sd=1)\n", 2, {"bad.poe:2:5", "did you mean 'gaussian'?"}},
+      {"logz bad.poe", "var x : real\na = gaussian(x | mean=[0,1], sd=1)\n", 2, {"bad.poe:2:", "mean"}},
+      {"logz bad.poe", "var x : real[2]\na = gaussian(x | mean=0, cov=[[1,2],[2,1]])\n", 2, {"bad.poe:2:", "definite"}},
+      {"logz bad.poe",
+       "var x : real[2]\na = gaussian(x | mean=0, sd=2)\nb = gaussian(x | mean=0, sd=[1, 9])\nc = a / b\n",
+       2,
+       {"normalis"}},
+      {"logz bad.poe",
+       "var x : real\na = uniform(x | low=0, high=1)\nb = uniform(x | low=2, high=3)\nc = a * b\n",
+       2,
+       {"empty"}},
+      {"logz bad.poe", "var x : real[4]\na = energy(x | file=\"none.safetensors\")\n", 3, {"none.safetensors"}},
+      {"logz bad.poe", "var x : real[4]\na = energy(x | file=\"broken.safetensors\")\n", 3, {"broken.safetensors"}},
+      {"score bad.poe", "var x : real\na = gaussian(x | mean=0, sd=1)\n", 2, {"--data"}},
+      {"score bad.poe --data wide.csv", "var x : real\na = gaussian(x | mean=0, sd=1)\n", 2, {"wide.csv", "3 columns"}},
+      {"score bad.poe --data none.csv", "var x : real\na = gaussian(x | mean=0, sd=1)\n", 3, {"none.csv"}},
+      {"sample bad.poe -o draws.xyz",
+       "var x : real\na = gaussian(x | mean=0, sd=1)\n",
+       2,
+       {"draws.xyz", ".npz or .csv"}},
+      {"sample bad.poe -o no/such/folder.npz", "var x : real\na = gaussian(x | mean=0, sd=1)\n", 3, {"no/such/folder"}},
+      {"run bad.poe", "var x : real\na = gaussian(x | mean=0, sd=1)\n", 2, {"no actions"}},
+      {"info none.safetensors", "", 3, {"none.safetensors"}},
+      {"info broken.safetensors", "", 3, {"broken.safetensors"}},
+      {"help nothing", "", 2, {"no help on 'nothing'"}},
+      {"sample bad.poe --method exact",
+       "var x : real[3]\na = gaussian(x | mean=0, sd=1)\n"
+       "b = a * formula(x | energy=x[0]^4 + x[1]^4 + x[2]^4 * x[0]^2)\n",
+       2,
+       {"no exact draws"}},
+  };
+  write_text("broken.safetensors", "\x40\x00\x00\x00\x00\x00\x00\x00{\"a\":");
+  write_text("wide.csv", "1,2,3\n");
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    write_text("bad.poe", cases[i].text);
+    expect_exit(cases[i].arguments, cases[i].code);
+    for (size_t k = 0; k < 3 && cases[i].parts[k] != NULL; k++) {
+      if (strstr(err_text, cases[i].parts[k]) == NULL) {
+        fail_msg("poe %s (%s): '%s' is not in: %s", cases[i].arguments, cases[i].text, cases[i].parts[k], err_text);
+      }
+    }
+  }
+}
+
+/* A run that fails leaves the old file as it was. */
+static void test_nothing_overwritten(void **state) {
+  (void)state;
+  write_text("g.poe", gaussians);
+  write_text("kept.npz", "precious");
+  expect_exit("sample g.poe both --save nothing -o kept.npz", 2);
+  read_text(poet_temp_path("kept.npz"), out_text);
+  assert_string_equal(out_text, "precious");
+}
+
+static void test_gate(void **state) {
+  (void)state;
+  /* two narrow modes far apart: chains started in both cannot mix, whatever the kernel */
+  write_text("modes.poe", "var x : real[3]\n"
+                          "m = formula(x | log_density=logsumexp(-norm([x[0]-9, x[1], x[2]])^2*8, "
+                          "-norm([x[0]+9, x[1], x[2]])^2*8))\n"
+                          "flat = uniform(x | low=-12, high=12)\n"
+                          "target = flat * m\n");
+  expect_exit("sample modes.poe target --method hmc --chains 8 --draws 200 --warmup 200 -o modes.npz --json", 1);
+  json_t *r = printed();
+  json_t *gate = json_object_get(r, "gate");
+  assert_true(json_is_false(json_object_get(gate, "passed")));
+  assert_true(json_array_size(json_object_get(gate, "reasons")) > 0);
+  json_decref(r);
+  assert_int_equal(access(poet_temp_path("modes.npz"), R_OK), 0); /* results are still written */
+  expect_exit("sample modes.poe target --method hmc --chains 8 --draws 200 --warmup 200 --gate report", 0);
+}
+
+static void test_run(void **state) {
+  (void)state;
+  write_text("job.poe", "var x : real[2]\n"
+                        "a = gaussian(x | mean=[1, -1], sd=2)\n"
+                        "b = gaussian(x | mean=0, sd=[1, 3])\n"
+                        "both = a * b\n"
+                        "either = a or b\n"
+                        "sample(both, draws=100)\n"
+                        "logz(both)\n"
+                        "compare(both, either, by=[a, b], draws=500)\n");
+  expect_exit("run job.poe", 0);
+  read_text(poet_temp_path("job.out/summary.json"), out_text);
+  json_t *r = printed();
+  json_t *actions = json_object_get(r, "actions");
+  assert_int_equal(json_array_size(actions), 3);
+  json_t *compare = json_object_get(json_array_get(actions, 2), "result");
+  json_t *targets = json_object_get(compare, "targets");
+  json_t *and = json_object_get(targets, "both"), * or = json_object_get(targets, "either");
+  assert_true(number(and, "all") > number(or, "all"));
+  (void)number(json_object_get(and, "satisfaction"), "a");
+  (void)number(json_object_get(and, "satisfaction"), "a_se");
+  (void)number(json_object_get(and, "mean_log_density"), "b_se");
+  json_decref(r);
+  read_text(poet_temp_path("job.out/manifest.json"), out_text);
+  r = printed();
+  assert_int_equal(json_array_size(json_object_get(r, "inputs")), 1);
+  json_decref(r);
+  assert_int_equal(access(poet_temp_path("job.out/both.npz"), R_OK), 0);
+  expect_exit("run job.poe --quiet", 0); /* again, over its own results */
+  char line[300];
+  snprintf(line, sizeof line, "rm -r %s", poet_temp_path("job.out"));
+  assert_int_equal(system(line), 0);
+}
+
+static void test_check(void **state) {
+  (void)state;
+  write_text("bad.poe", "var x : real\na = gausian(x | mean=0, sd=1)\nb = nope * 2\n");
+  expect_exit("check bad.poe --json", 2);
+  json_t *r = printed();
+  assert_true(json_is_false(json_object_get(r, "ok")));
+  json_t *list = json_object_get(r, "diagnostics");
+  assert_true(json_array_size(list) >= 2); /* several errors at once */
+  json_t *first = json_array_get(list, 0);
+  static const char *const keys[] = {"file", "line", "column", "severity", "message", "hint"};
+  for (size_t k = 0; k < sizeof keys / sizeof keys[0]; k++) {
+    assert_non_null(json_object_get(first, keys[k]));
+  }
+  assert_int_equal(json_integer_value(json_object_get(first, "line")), 2);
+  json_decref(r);
+  write_text("g.poe", gaussians);
+  expect_exit("check g.poe", 0);
+  expect_exit("fmt g.poe", 0);
+  write_text("f.poe", out_text);
+  static char once[OUTPUT_SIZE];
+  memcpy(once, out_text, sizeof once);
+  expect_exit("fmt f.poe", 0);
+  assert_string_equal(once, out_text);
+}
+
+static void test_explain_and_verify(void **state) {
+  (void)state;
+  write_text("g.poe", gaussians);
+  expect_exit("explain g.poe both --json", 0);
+  json_t *r = printed();
+  static const char *const keys[] = {"target", "tree",   "rules",         "method",
+                                     "exact",  "reason", "scratch_bytes", "seconds"};
+  for (size_t k = 0; k < sizeof keys / sizeof keys[0]; k++) {
+    assert_non_null(json_object_get(r, keys[k]));
+  }
+  assert_true(json_is_true(json_object_get(r, "exact")));
+  json_decref(r);
+  expect_exit("verify g.poe either --json", 0);
+  r = printed();
+  assert_true(json_array_size(json_object_get(r, "checks")) >= 4);
+  json_decref(r);
+}
+
+static void test_help(void **state) {
+  (void)state;
+  expect_exit("--version", 0);
+  assert_non_null(strstr(out_text, "poe "));
+  static const char *const topics[] = {"run",  "check",  "explain", "score",   "logz",     "sample", "compare",
+                                       "info", "verify", "bench",   "experts", "gaussian", "decoder"};
+  for (size_t i = 0; i < sizeof topics / sizeof topics[0]; i++) {
+    char line[64];
+    snprintf(line, sizeof line, "help %s", topics[i]);
+    expect_exit(line, 0);
+    assert_true(strlen(out_text) > 40);
+  }
+  expect_exit("", 2);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_logz),      cmocka_unit_test(test_score),
+      cmocka_unit_test(test_sample),    cmocka_unit_test(test_threads),
+      cmocka_unit_test(test_bad_input), cmocka_unit_test(test_nothing_overwritten),
+      cmocka_unit_test(test_gate),      cmocka_unit_test(test_run),
+      cmocka_unit_test(test_check),     cmocka_unit_test(test_explain_and_verify),
+      cmocka_unit_test(test_help),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
