@@ -17,7 +17,7 @@ enum { BENCH_PASSES = 7 };
 static const double bench_pass_seconds = 0.15;
 
 typedef struct bench_job {
-  poei_evaluator *evaluator;
+  poei_runner *runner;
   const poe_expert *expert;
   size_t n, d;
   double *x, *logp, *grad; /* [n, d], [n], [n, d] */
@@ -32,7 +32,7 @@ static poe_status bench_time(const bench_job *job, bool gradient, double *second
     double start = poei_clock();
     for (size_t r = 0; r < repeats; r++) {
       poe_status status =
-          poei_evaluator_rows(job->evaluator, job->expert, rows, job->logp, gradient ? job->grad : NULL, error);
+          poei_runner_rows(job->runner, job->expert, rows, job->logp, gradient ? job->grad : NULL, error);
       if (status != POE_OK) {
         return status;
       }
@@ -117,12 +117,12 @@ poe_status poei_answer_bench(poei_session *session, const poei_action *action, j
   } else {
     poei_support_points(poe_expert_traits(job.expert)->support, job.d, rows, job.x);
     size_t bytes = poe_expert_scratch(job.expert, POE_WANT_GRAD, POEI_TILE);
-    status = poei_evaluator_open(session, bytes, &job.evaluator, error);
+    status = poei_runner_open(session, bytes, &job.runner, error);
   }
   if (status == POE_OK) {
     status = bench_measure(&job, threads, solved.target.name, result, error);
   }
-  poei_evaluator_close(job.evaluator);
+  poei_runner_close(job.runner);
   poei_free(job.x);
   poei_free(job.grad);
   poei_free(job.logp);

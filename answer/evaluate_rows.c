@@ -46,28 +46,27 @@ static poe_status rows_tile(void *context, size_t index, size_t worker) {
 
 /* ---- workers' memory ---- */
 
-struct poei_evaluator {
+struct poei_runner {
   poei_pool *pool;
   size_t workers;
   poe_scratch **scratch; /* [workers] */
   poe_error *errors;     /* [workers] */
 };
 
-void poei_evaluator_close(poei_evaluator *evaluator) {
-  if (evaluator == NULL) {
+void poei_runner_close(poei_runner *runner) {
+  if (runner == NULL) {
     return;
   }
-  for (size_t i = 0; evaluator->scratch != NULL && i < evaluator->workers; i++) {
-    poe_scratch_destroy(evaluator->scratch[i]);
+  for (size_t i = 0; runner->scratch != NULL && i < runner->workers; i++) {
+    poe_scratch_destroy(runner->scratch[i]);
   }
-  poei_free(evaluator->scratch);
-  poei_free(evaluator->errors);
-  poei_free(evaluator);
+  poei_free(runner->scratch);
+  poei_free(runner->errors);
+  poei_free(runner);
 }
 
-poe_status poei_evaluator_open(const poei_session *session, size_t scratch_bytes, poei_evaluator **evaluator,
-                               poe_error *error) {
-  poei_evaluator *self = poei_calloc(1, sizeof *self);
+poe_status poei_runner_open(const poei_session *session, size_t scratch_bytes, poei_runner **runner, poe_error *error) {
+  poei_runner *self = poei_calloc(1, sizeof *self);
   bool memory = self != NULL;
   if (memory) {
     self->pool = session->pool;
@@ -81,19 +80,19 @@ poe_status poei_evaluator_open(const poei_session *session, size_t scratch_bytes
     memory = self->scratch[i] != NULL;
   }
   if (!memory) {
-    poei_evaluator_close(self);
+    poei_runner_close(self);
     return poe_error_set(error, POE_E_MEMORY, "out of memory for %zu bytes of scratch", scratch_bytes);
   }
-  *evaluator = self;
+  *runner = self;
   return POE_OK;
 }
 
-static poe_status rows_run(poei_evaluator *evaluator, rows_job *job, poe_error *error) {
-  job->scratch = evaluator->scratch;
-  job->errors = evaluator->errors;
-  memset(job->errors, 0, evaluator->workers * sizeof *job->errors);
-  poe_status status = poei_pool_run(evaluator->pool, (job->rows.n + POEI_TILE - 1) / POEI_TILE, rows_tile, job);
-  for (size_t i = 0; status != POE_OK && i < evaluator->workers; i++) {
+static poe_status rows_run(poei_runner *runner, rows_job *job, poe_error *error) {
+  job->scratch = runner->scratch;
+  job->errors = runner->errors;
+  memset(job->errors, 0, runner->workers * sizeof *job->errors);
+  poe_status status = poei_pool_run(runner->pool, (job->rows.n + POEI_TILE - 1) / POEI_TILE, rows_tile, job);
+  for (size_t i = 0; status != POE_OK && i < runner->workers; i++) {
     if (job->errors[i].status == status) {
       if (error != NULL) {
         *error = job->errors[i];
@@ -106,21 +105,21 @@ static poe_status rows_run(poei_evaluator *evaluator, rows_job *job, poe_error *
 
 /* ---- experts and maps ---- */
 
-poe_status poei_evaluator_rows(poei_evaluator *evaluator, const poe_expert *expert, poe_rows rows, double *logp,
-                               double *grad, poe_error *error) {
+poe_status poei_runner_rows(poei_runner *runner, const poe_expert *expert, poe_rows rows, double *logp, double *grad,
+                            poe_error *error) {
   rows_job job = {.expert = expert, .rows = rows, .logp = logp, .grad = grad};
-  return rows_run(evaluator, &job, error);
+  return rows_run(runner, &job, error);
 }
 
 poe_status poei_evaluate_rows(const poei_session *session, const poe_expert *expert, poe_rows rows, double *logp,
                               double *grad, poe_error *error) {
   unsigned want = grad == NULL ? POE_WANT_LOGP : POE_WANT_GRAD;
-  poei_evaluator *evaluator = NULL;
-  poe_status status = poei_evaluator_open(session, poe_expert_scratch(expert, want, POEI_TILE), &evaluator, error);
+  poei_runner *runner = NULL;
+  poe_status status = poei_runner_open(session, poe_expert_scratch(expert, want, POEI_TILE), &runner, error);
   if (status == POE_OK) {
-    status = poei_evaluator_rows(evaluator, expert, rows, logp, grad, error);
+    status = poei_runner_rows(runner, expert, rows, logp, grad, error);
   }
-  poei_evaluator_close(evaluator);
+  poei_runner_close(runner);
   return status;
 }
 
@@ -133,13 +132,13 @@ poe_status poei_apply_rows(const poei_session *session, const poe_map *map, poe_
     out *= shape[i];
   }
   rows_job job = {.map = map, .rows = rows, .y = y, .out = out};
-  poei_evaluator *evaluator = NULL;
+  poei_runner *runner = NULL;
   size_t bytes = ops->scratch(poe_map_self(map), POE_WANT_LOGP, POEI_TILE);
-  poe_status status = poei_evaluator_open(session, bytes, &evaluator, error);
+  poe_status status = poei_runner_open(session, bytes, &runner, error);
   if (status == POE_OK) {
-    status = rows_run(evaluator, &job, error);
+    status = rows_run(runner, &job, error);
   }
-  poei_evaluator_close(evaluator);
+  poei_runner_close(runner);
   return status;
 }
 

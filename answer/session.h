@@ -109,12 +109,11 @@ poe_status poei_run_options_read(const poei_session *session, const poei_action 
 poe_status poei_evaluate_rows(const poei_session *session, const poe_expert *expert, poe_rows rows, double *logp,
                               double *grad, poe_error *error);
 /* The same in two steps, for evaluating again and again: the workers' scratch is made once. Closing NULL is allowed. */
-typedef struct poei_evaluator poei_evaluator;
-poe_status poei_evaluator_open(const poei_session *session, size_t scratch_bytes, poei_evaluator **evaluator,
-                               poe_error *error);
-poe_status poei_evaluator_rows(poei_evaluator *evaluator, const poe_expert *expert, poe_rows rows, double *logp,
-                               double *grad, poe_error *error);
-void poei_evaluator_close(poei_evaluator *evaluator);
+typedef struct poei_runner poei_runner;
+poe_status poei_runner_open(const poei_session *session, size_t scratch_bytes, poei_runner **runner, poe_error *error);
+poe_status poei_runner_rows(poei_runner *runner, const poe_expert *expert, poe_rows rows, double *logp, double *grad,
+                            poe_error *error);
+void poei_runner_close(poei_runner *runner);
 /* y[n, out] = map(x), in tiles over the pool. */
 poe_status poei_apply_rows(const poei_session *session, const poe_map *map, poe_rows rows, double *y, poe_error *error);
 /* Rows of all coordinates of the program, [n, total], from draws of a target: free coordinates copied, clamped ones
