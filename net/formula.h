@@ -13,11 +13,31 @@
 /* X(name, arity (0 = any number >= 1), word in the language) */
 #define POEI_FORMULA_OP_LIST(X)                                                                                        \
   X(ADD, 2, "+")                                                                                                       \
-  X(SUB, 2, "-") X(MUL, 2, "*") X(DIV, 2, "/") X(POW, 2, "^") X(NEG, 1, "-") X(EXP, 1, "exp") X(LOG, 1, "log")         \
-      X(LOG1P, 1, "log1p") X(EXPM1, 1, "expm1") X(SQRT, 1, "sqrt") X(SIN, 1, "sin") X(COS, 1, "cos")                   \
-          X(TANH, 1, "tanh") X(ATAN2, 2, "atan2") X(ABS, 1, "abs") X(SOFTPLUS, 1, "softplus") X(SIGMOID, 1, "sigmoid") \
-              X(RELU, 1, "relu") X(ERF, 1, "erf") X(LGAMMA, 1, "lgamma") X(MIN, 0, "min") X(MAX, 0, "max")             \
-                  X(SUM, 0, "sum") X(LOGSUMEXP, 0, "logsumexp") X(NORM, 0, "norm")
+  X(SUB, 2, "-")                                                                                                       \
+  X(MUL, 2, "*")                                                                                                       \
+  X(DIV, 2, "/")                                                                                                       \
+  X(POW, 2, "^")                                                                                                       \
+  X(NEG, 1, "-")                                                                                                       \
+  X(EXP, 1, "exp")                                                                                                     \
+  X(LOG, 1, "log")                                                                                                     \
+  X(LOG1P, 1, "log1p")                                                                                                 \
+  X(EXPM1, 1, "expm1")                                                                                                 \
+  X(SQRT, 1, "sqrt")                                                                                                   \
+  X(SIN, 1, "sin")                                                                                                     \
+  X(COS, 1, "cos")                                                                                                     \
+  X(TANH, 1, "tanh")                                                                                                   \
+  X(ATAN2, 2, "atan2")                                                                                                 \
+  X(ABS, 1, "abs")                                                                                                     \
+  X(SOFTPLUS, 1, "softplus")                                                                                           \
+  X(SIGMOID, 1, "sigmoid")                                                                                             \
+  X(RELU, 1, "relu")                                                                                                   \
+  X(ERF, 1, "erf")                                                                                                     \
+  X(LGAMMA, 1, "lgamma")                                                                                               \
+  X(MIN, 0, "min")                                                                                                     \
+  X(MAX, 0, "max")                                                                                                     \
+  X(SUM, 0, "sum")                                                                                                     \
+  X(LOGSUMEXP, 0, "logsumexp")                                                                                         \
+  X(NORM, 0, "norm")
 
 typedef enum poei_formula_op {
 #define POEI_FORMULA_OP_ENUM(name, arity, word) POEI_FORMULA_##name,

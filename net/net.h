@@ -30,8 +30,14 @@ poe_status poei_net_load(const poei_net_source *source, poei_net **net, poe_erro
 poei_net *poei_net_retain(const poei_net *net);
 void poei_net_release(poei_net *net); /* NULL is allowed */
 
+/* Whether the file may be opened as that family ("energy", "decoder", ...): POE_E_FORMAT naming the family it says it
+ * is, with a hint. Files without poe.* metadata (bare state dicts) may be anything. */
+poe_status poei_net_check_family(const poei_tensor_file *file, const char *family, poe_error *error);
+
 size_t poei_net_in_dim(const poei_net *net);
 size_t poei_net_out_dim(const poei_net *net);
+/* The output's shape before it is flattened: writes up to POEI_MAX_DIMS sizes, returns how many. */
+size_t poei_net_out_shape(const poei_net *net, size_t *shape);
 size_t poei_net_parameters(const poei_net *net); /* number of weights                     */
 double poei_net_flops(const poei_net *net);      /* floating-point operations per row, forwards */
 poei_precision poei_net_precision(const poei_net *net);
@@ -45,5 +51,19 @@ poe_status poei_net_eval_vjp(const poei_net *net, poe_rows x,
                              poe_status (*pull)(void *context, poe_rows y, double *dy, poe_scratch *scratch,
                                                 poe_error *error),
                              void *context, double *dx, size_t ldx, poe_scratch *scratch, poe_error *error);
+
+/* One matrix product, C[m, n] = op(A)[m, k] op(B)[k, n], done `times` times. */
+typedef struct poei_gemm_shape {
+  bool transposed_a, transposed_b;
+  size_t m, n, k, times;
+} poei_gemm_shape;
+
+/* The matrix products that an evaluation of n rows consists of, forwards or (POE_WANT_GRAD) forwards and backwards, in
+ * order: writes up to `capacity` of them, returns how many there are. What `poe bench` compares a network with. */
+size_t poei_net_gemms(const poei_net *net, unsigned want, size_t n, poei_gemm_shape *shapes, size_t capacity);
+/* Seconds that these products alone take (the best of `repeats` passes over all of them, operands warm), by the same
+ * BLAS calls and precision as the network's. Allocates. POE_E_MEMORY. */
+poe_status poei_net_time_gemms(const poei_net *net, unsigned want, size_t n, size_t repeats, double *seconds,
+                               double *flops, poe_error *error);
 
 #endif

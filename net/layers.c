@@ -1,0 +1,321 @@
+/* The list of layers in poe.layers, to graph nodes (net/layers.h).
+ *
+ * Each kind of layer is a row of a table: its operator and the keys it may have. Keys that are not in the table,
+ * missing ones and values of the wrong type are errors that name the layer by number and word. A residual layer holds
+ * a list of its own, f, and computes x + f(x).
+ */
+#include "net/layers.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "formats/file_error.h"
+
+enum { LAYERS_MAX_NESTING = 8, LAYERS_MAX_SIDE = 1 << 24 };
+
+typedef enum layer_key_kind { KEY_WEIGHT, KEY_BIAS, KEY_SIZE, KEY_NUMBER, KEY_SHAPE } layer_key_kind;
+
+typedef struct layer_key {
+  const char *name;
+  layer_key_kind kind;
+  size_t member; /* SIZE, NUMBER: offset in poei_attributes */
+  bool required;
+} layer_key;
+
+enum { LAYER_MAX_KEYS = 5 };
+
+typedef struct layer_rule {
+  const char *word;
+  poei_op op;
+  layer_key keys[LAYER_MAX_KEYS];
+} layer_rule;
+
+#define MEMBER(name) offsetof(poei_attributes, name)
+
+static const layer_rule layer_rules[] = {
+    {"linear", POEI_OP_LINEAR, {{"weight", KEY_WEIGHT, 0, true}, {"bias", KEY_BIAS, 0, false}}},
+    {"conv2d",
+     POEI_OP_CONV2D,
+     {{"weight", KEY_WEIGHT, 0, true},
+      {"bias", KEY_BIAS, 0, false},
+      {"stride", KEY_SIZE, MEMBER(stride), false},
+      {"padding", KEY_SIZE, MEMBER(padding), false}}},
+    {"avg_pool2d", POEI_OP_AVG_POOL2D, {{"size", KEY_SIZE, MEMBER(size), true}}},
+    {"max_pool2d", POEI_OP_MAX_POOL2D, {{"size", KEY_SIZE, MEMBER(size), true}}},
+    {"reshape", POEI_OP_RESHAPE, {{"shape", KEY_SHAPE, MEMBER(shape), true}}},
+    {"affine",
+     POEI_OP_AFFINE,
+     {{"scale", KEY_NUMBER, MEMBER(scale), false}, {"shift", KEY_NUMBER, MEMBER(shift), false}}},
+    {"layer_norm",
+     POEI_OP_LAYER_NORM,
+     {{"weight", KEY_WEIGHT, 0, true}, {"bias", KEY_BIAS, 0, false}, {"eps", KEY_NUMBER, MEMBER(eps), false}}},
+};
+enum { LAYER_RULES = sizeof layer_rules / sizeof *layer_rules };
+
+static const layer_rule layer_flatten = {.word = "flatten", .op = POEI_OP_RESHAPE};
+static const layer_rule layer_plain_activation = {.op = POEI_OP_ACTIVATION};
+static const layer_rule layer_leaky_relu = {.op = POEI_OP_ACTIVATION,
+                                            .keys = {{"slope", KEY_NUMBER, MEMBER(parameter), false}}};
+static const layer_rule layer_elu = {.op = POEI_OP_ACTIVATION,
+                                     .keys = {{"alpha", KEY_NUMBER, MEMBER(parameter), false}}};
+
+#if defined(__GNUC__)
+__attribute__((format(printf, 5, 6)))
+#endif
+static poe_status
+layers_error(const poei_layers *layers, const char *word, poe_error *error, poe_status status, const char *format,
+             ...) {
+  char text[POE_ERROR_MESSAGE_SIZE];
+  va_list list;
+  va_start(list, format);
+  vsnprintf(text, sizeof text, format, list);
+  va_end(list);
+  poei_shown shown;
+  return poei_file_error(error, status, poei_tensor_file_path(layers->file), NULL, "layer %zu ('%s'): %s",
+                         layers->count, poei_show(&shown, word, strlen(word)), text);
+}
+
+/* ---- weights ---- */
+
+static size_t layers_first_not_finite(const poei_graph *graph, const void *data, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    bool finite =
+        graph->precision == POEI_FLOAT32 ? isfinite(((const float *)data)[i]) : isfinite(((const double *)data)[i]);
+    if (!finite) {
+      return i;
+    }
+  }
+  return count;
+}
+
+poe_status poei_layers_weight(poei_layers *layers, const char *name, int32_t *index, poe_error *error) {
+  const poei_tensor *tensor;
+  poe_status status = poei_tensor_file_require(layers->file, name, &tensor, error);
+  if (status != POE_OK) {
+    return status;
+  }
+  const char *path = poei_tensor_file_path(layers->file);
+  void *data;
+  poe_error inner = {0};
+  status = poei_graph_weight(layers->graph, tensor->name, tensor->ndim, tensor->shape, index, &data, &inner);
+  if (status != POE_OK) {
+    return poei_file_error(error, status, path, name, "%s", inner.message);
+  }
+  if (layers->graph->precision == POEI_FLOAT32) {
+    poei_tensor_to_float(tensor, data);
+  } else {
+    poei_tensor_to_double(tensor, data);
+  }
+  size_t bad = layers_first_not_finite(layers->graph, data, tensor->count);
+  if (bad < tensor->count) {
+    return poei_file_error(error, POE_E_FORMAT, path, name, "number %zu of this weight is not finite%s", bad,
+                           layers->graph->precision == POEI_FLOAT32 ? " in single precision" : "");
+  }
+  for (size_t i = 0; i < poei_tensor_file_count(layers->file); i++) {
+    layers->used[i] = layers->used[i] || poei_tensor_file_at(layers->file, i) == tensor;
+  }
+  return POE_OK;
+}
+
+poe_status poei_layers_add(poei_layers *layers, const char *word, poei_node *node, poe_error *error) {
+  poe_error inner = {0};
+  node->n_inputs = poei_op_records[node->op].n_inputs;
+  if (node->n_inputs == 1) {
+    node->inputs[0] = layers->value;
+  }
+  poe_status status = poei_graph_add(layers->graph, node, &layers->value, &inner);
+  return status == POE_OK ? POE_OK : layers_error(layers, word, error, status, "%s", inner.message);
+}
+
+/* ---- JSON ---- */
+
+static const layer_rule *layers_find_rule(const char *word, poei_activation *activation) {
+  for (size_t i = 0; i < LAYER_RULES; i++) {
+    if (strcmp(layer_rules[i].word, word) == 0) {
+      return &layer_rules[i];
+    }
+  }
+  *activation = poei_activation_find(word);
+  if (strcmp(word, "flatten") == 0) {
+    return &layer_flatten;
+  }
+  switch (*activation) {
+  case POEI_ACTIVATION_COUNT:
+    return NULL;
+  case POEI_LEAKY_RELU:
+    return &layer_leaky_relu;
+  case POEI_ELU:
+    return &layer_elu;
+  default:
+    return &layer_plain_activation;
+  }
+}
+
+/* A size in JSON: an integer in [0, LAYERS_MAX_SIDE]. */
+static bool layers_size(const json_t *value, size_t *size) {
+  if (!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) > LAYERS_MAX_SIDE) {
+    return false;
+  }
+  *size = (size_t)json_integer_value(value);
+  return true;
+}
+
+static bool layers_shape(const json_t *value, poei_shape *shape) {
+  shape->ndim = json_array_size(value); /* 0 unless it is an array */
+  if (!json_is_array(value) || shape->ndim > POEI_MAX_DIMS) {
+    return false;
+  }
+  for (size_t i = 0; i < shape->ndim; i++) {
+    if (!layers_size(json_array_get(value, i), &shape->size[i])) {
+      return false;
+    }
+  }
+  return true;
+}
+
+/* One key of one layer into the node. */
+static poe_status layers_read_key(poei_layers *layers, const char *word, const layer_key *key, const json_t *value,
+                                  poei_node *node, poe_error *error) {
+  unsigned char *member = (unsigned char *)&node->attributes + key->member;
+  const char *wanted = NULL;
+  switch (key->kind) {
+  case KEY_WEIGHT:
+  case KEY_BIAS:
+    if (!json_is_string(value)) {
+      wanted = "the name of a tensor";
+      break;
+    }
+    node->n_weights = key->kind == KEY_BIAS ? 2 : node->n_weights == 0 ? 1 : node->n_weights;
+    return poei_layers_weight(layers, json_string_value(value), &node->weights[key->kind == KEY_BIAS ? 1 : 0], error);
+  case KEY_SIZE:
+    wanted = layers_size(value, (size_t *)(void *)member) ? NULL : "an integer >= 0";
+    break;
+  case KEY_NUMBER:
+    wanted = json_is_number(value) ? NULL : "a number";
+    *(double *)(void *)member = json_number_value(value);
+    break;
+  case KEY_SHAPE:
+    wanted = layers_shape(value, (poei_shape *)(void *)member) ? NULL : "a list of sizes";
+    break;
+  }
+  return wanted == NULL ? POE_OK
+                        : layers_error(layers, word, error, POE_E_FORMAT, "'%s' must be %s", key->name, wanted);
+}
+
+static const layer_key *layers_find_key(const layer_rule *rule, const char *name) {
+  for (size_t i = 0; i < LAYER_MAX_KEYS && rule->keys[i].name != NULL; i++) {
+    if (strcmp(rule->keys[i].name, name) == 0) {
+      return &rule->keys[i];
+    }
+  }
+  return NULL;
+}
+
+static poe_status layers_read_keys(poei_layers *layers, const char *word, const layer_rule *rule, const json_t *layer,
+                                   poei_node *node, poe_error *error) {
+  const char *name;
+  json_t *value;
+  json_object_foreach((json_t *)layer, name, value) {
+    poei_shown shown;
+    if (strcmp(name, "op") != 0 && layers_find_key(rule, name) == NULL) {
+      return layers_error(layers, word, error, POE_E_FORMAT, "it has no '%s'", poei_show(&shown, name, strlen(name)));
+    }
+  }
+  for (size_t i = 0; i < LAYER_MAX_KEYS && rule->keys[i].name != NULL; i++) {
+    const json_t *given = json_object_get(layer, rule->keys[i].name);
+    if (given == NULL || json_is_null(given)) {
+      if (rule->keys[i].required) {
+        return layers_error(layers, word, error, POE_E_FORMAT, "'%s' is missing", rule->keys[i].name);
+      }
+      continue;
+    }
+    poe_status status = layers_read_key(layers, word, &rule->keys[i], given, node, error);
+    if (status != POE_OK) {
+      return status;
+    }
+  }
+  return POE_OK;
+}
+
+static poe_status layers_unknown(const poei_layers *layers, const char *word, poe_error *error) {
+  poe_status status = layers_error(layers, word, error, POE_E_UNSUPPORTED, "this layer is not known");
+  poe_error_hint(error,
+                 "known are linear, conv2d, avg_pool2d, max_pool2d, reshape, flatten, affine, layer_norm, "
+                 "residual and the activations %s",
+                 POEI_ACTIVATION_WORDS);
+  return status;
+}
+
+static poe_status layers_add_plain(poei_layers *layers, const char *word, const json_t *layer, poe_error *error) {
+  poei_activation activation = POEI_IDENTITY;
+  const layer_rule *rule = layers_find_rule(word, &activation);
+  if (rule == NULL) {
+    return layers_unknown(layers, word, error);
+  }
+  poei_node node = {.op = rule->op, .weights = {-1, -1}};
+  node.attributes.stride = 1;
+  node.attributes.scale = 1.0;
+  node.attributes.eps = 1e-5;
+  if (rule->op == POEI_OP_ACTIVATION) {
+    node.attributes.activation = activation;
+    node.attributes.parameter = poei_activation_parameter(activation);
+  }
+  if (rule == &layer_flatten) {
+    node.attributes.shape.ndim = 1;
+    node.attributes.shape.size[0] = layers->graph->nodes[layers->value].shape.count;
+  }
+  poe_status status = layers_read_keys(layers, word, rule, layer, &node, error);
+  return status == POE_OK ? poei_layers_add(layers, word, &node, error) : status;
+}
+
+static poe_status layers_list(poei_layers *layers, const json_t *array, int nesting, poe_error *error);
+
+static poe_status layers_add_residual(poei_layers *layers, const json_t *layer, int nesting, poe_error *error) {
+  const json_t *inner = json_object_get(layer, "layers");
+  if (!json_is_array(inner) || json_object_size(layer) != 2) {
+    return layers_error(layers, "residual", error, POE_E_FORMAT, "it takes 'layers', a list of layers, alone");
+  }
+  poei_node node = {.op = POEI_OP_ADD, .inputs = {layers->value}};
+  size_t number = layers->count;
+  poe_status status = layers_list(layers, inner, nesting + 1, error);
+  if (status == POE_OK) {
+    node.inputs[1] = layers->value;
+    size_t reached = layers->count;
+    layers->count = number; /* the sum is this layer's, not the last inner one's */
+    status = poei_layers_add(layers, "residual", &node, error);
+    layers->count = reached;
+  }
+  return status;
+}
+
+static poe_status layers_list(poei_layers *layers, const json_t *array, int nesting, poe_error *error) {
+  const char *path = poei_tensor_file_path(layers->file);
+  if (!json_is_array(array)) {
+    return poei_file_error(error, POE_E_FORMAT, path, NULL, "poe.layers is not a list");
+  }
+  if (nesting > LAYERS_MAX_NESTING) {
+    return poei_file_error(error, POE_E_UNSUPPORTED, path, NULL, "residual layers are nested more than %d deep",
+                           LAYERS_MAX_NESTING);
+  }
+  for (size_t i = 0; i < json_array_size(array); i++) {
+    const json_t *layer = json_array_get(array, i);
+    const char *word = json_string_value(json_object_get(layer, "op"));
+    layers->count++;
+    if (word == NULL) {
+      return poei_file_error(error, POE_E_FORMAT, path, NULL, "layer %zu is not an object with a text 'op'",
+                             layers->count);
+    }
+    poe_status status = strcmp(word, "residual") == 0 ? layers_add_residual(layers, layer, nesting, error)
+                                                      : layers_add_plain(layers, word, layer, error);
+    if (status != POE_OK) {
+      return status;
+    }
+  }
+  return POE_OK;
+}
+
+poe_status poei_layers_from_json(poei_layers *layers, const json_t *array, poe_error *error) {
+  return layers_list(layers, array, 0, error);
+}

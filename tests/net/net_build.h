@@ -1,0 +1,33 @@
+/* Building small random networks for tests, and evaluating them by naive loops in double. */
+#ifndef POE_TESTS_NET_BUILD_H
+#define POE_TESTS_NET_BUILD_H
+
+#include "net/compile.h"
+
+/* A graph and the mirror of its weights in double. Weights are random numbers of a fixed address, scaled to keep values
+ * of size one. */
+typedef struct net_build {
+  poei_graph *graph;
+  uint32_t next_weight;
+} net_build;
+
+net_build net_build_start(poei_precision precision, size_t ndim, const size_t *shape);
+/* Each adds a node on `input` and returns its value. bias: whether there is one. */
+poei_value net_build_linear(net_build *build, poei_value input, size_t out, bool bias);
+poei_value net_build_conv(net_build *build, poei_value input, size_t out, size_t kernel_height, size_t kernel_width,
+                          size_t stride, size_t padding, bool bias);
+poei_value net_build_pool(net_build *build, poei_value input, bool max, size_t size);
+poei_value net_build_activation(net_build *build, poei_value input, poei_activation activation);
+poei_value net_build_layer_norm(net_build *build, poei_value input, size_t ndim);
+poei_value net_build_affine(net_build *build, poei_value input, double scale, double shift);
+poei_value net_build_reshape(net_build *build, poei_value input, size_t ndim, const size_t *shape);
+poei_value net_build_add(net_build *build, poei_value a, poei_value b);
+/* Compiles; the naive evaluation below needs a graph that was not compiled (fusion changes it), so build it twice. */
+poei_net *net_build_finish(net_build *build);
+
+/* One row through the graph, naively, in double: y[out]. */
+void net_naive(const poei_graph *graph, const double *x, double *y);
+/* Doubles of the stream at `site`, standard normal. */
+void net_numbers(uint32_t site, size_t n, double *out);
+
+#endif
