@@ -28,6 +28,7 @@ typedef enum poei_method {
 const char *poei_method_word(poei_method method);
 
 typedef struct poei_plan_options {
+  bool values_only;      /* rewrite and find holes only: no method is chosen, properness is not checked (for score) */
   bool no_rewrite;      /* keep the tree as written                            */
   size_t mixture_limit; /* components a distributed product may have (default 4096)     */
   size_t state_limit;   /* states an enumeration may visit (default 2^20)      */

@@ -11,6 +11,12 @@
  * 32 rows 96 against 82; backwards 115 against 50, 112 against 86, 112 against 96. */
 enum { PRODUCT_FEW_ROWS = 32, PRODUCT_FEW_OUTPUTS = 4, PRODUCT_BLOCK_BYTES = 1 << 17 };
 
+/* BLAS computes the rows beyond a multiple of 8 by other kernels than the rest, so that a row's last bits would depend
+ * on where it stands: such tiles (the last of a run) go to our own kernels whole. */
+static bool product_by_blas(size_t n, size_t out) {
+  return n > PRODUCT_FEW_ROWS && n % 8 == 0 && out > PRODUCT_FEW_OUTPUTS;
+}
+
 /* Rows of w of `bytes` each that stay in the second-level cache beside the rest; a multiple of 4. */
 static size_t product_block(size_t bytes) {
   size_t rows = PRODUCT_BLOCK_BYTES / bytes / 4 * 4;
@@ -91,7 +97,7 @@ LANES_OF(double, 8, 8);
 #undef LANE_VECTOR
 
 void poei_product_float(size_t n, size_t out, size_t in, const float *x, const float *w, float *y) {
-  if (n > PRODUCT_FEW_ROWS && out > PRODUCT_FEW_OUTPUTS) {
+  if (product_by_blas(n, out)) {
     poei_sgemm(false, true, n, out, in, 1.0f, x, in, w, in, 0.0f, y, out);
     return;
   }
@@ -102,7 +108,7 @@ void poei_product_float(size_t n, size_t out, size_t in, const float *x, const f
 
 void poei_product_back_float(size_t n, size_t out, size_t in, const float *dz, const float *w, bool accumulate,
                              float *dx) {
-  if (n > PRODUCT_FEW_ROWS && out > PRODUCT_FEW_OUTPUTS) {
+  if (product_by_blas(n, out)) {
     poei_sgemm(false, false, n, in, out, 1.0f, dz, out, w, in, accumulate ? 1.0f : 0.0f, dx, in);
     return;
   }
@@ -119,7 +125,7 @@ void poei_product_head_float(size_t n, size_t out, size_t in, const float *x, co
 }
 
 void poei_product_double(size_t n, size_t out, size_t in, const double *x, const double *w, double *y) {
-  if (n > PRODUCT_FEW_ROWS && out > PRODUCT_FEW_OUTPUTS) {
+  if (product_by_blas(n, out)) {
     poei_dgemm(false, true, n, out, in, 1.0, x, in, w, in, 0.0, y, out);
     return;
   }
@@ -130,7 +136,7 @@ void poei_product_double(size_t n, size_t out, size_t in, const double *x, const
 
 void poei_product_back_double(size_t n, size_t out, size_t in, const double *dz, const double *w, bool accumulate,
                               double *dx) {
-  if (n > PRODUCT_FEW_ROWS && out > PRODUCT_FEW_OUTPUTS) {
+  if (product_by_blas(n, out)) {
     poei_dgemm(false, false, n, in, out, 1.0, dz, out, w, in, accumulate ? 1.0 : 0.0, dx, in);
     return;
   }

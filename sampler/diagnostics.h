@@ -18,6 +18,8 @@ typedef struct poei_summary {
 
 poe_status poei_summarise(poei_series series, poei_summary *summary, poe_error *error);
 poe_status poei_rhat(poei_series series, double *rhat, poe_error *error);
+/* The larger of nested R-hat of the normal scores of ranks and of their folding, over 2 to 32 superchains (runs of
+ * consecutive chains; a divisor of their number) whose halves are groups of their own. */
 poe_status poei_nested_rhat(poei_series series, size_t superchains, double *rhat, poe_error *error);
 poe_status poei_ess_mean(poei_series series, double *ess, poe_error *error);
 poe_status poei_ess_bulk(poei_series series, double *ess, poe_error *error);
@@ -32,8 +34,11 @@ typedef struct poei_gate {
   char reasons[POEI_GATE_MAX_REASONS][POEI_GATE_REASON_SIZE]; /* what failed and what to try */
 } poei_gate;
 
-/* The gate over all coordinates of `draws` (DESIGN 6). `exact`: draws are independent, only non-finite values can fail
- * it. `biased` names an unadjusted kernel, or NULL. */
+/* The gate over all coordinates of `draws` (its limits and their derivation are in gate.c). `exact`: draws are
+ * independent, only non-finite values can fail it. `biased` names an unadjusted kernel, or NULL; such draws never pass.
+ * Constant coordinates, and indicators that are constant as on binary coordinates, have no say.
+ * False alarms, measured (the gate run as if the draws were not exact; 1000 draws after 1000 warmup steps unless said):
+@@RATES@@ */
 poe_status poei_gate_run(const poei_draws *draws, bool exact, const char *biased, poei_gate *gate, poe_error *error);
 
 #endif

@@ -5,8 +5,8 @@
 #include "sampler/kernel.h"
 
 /* MCMC on `target` (unconstrained). start[chains, dim]: initial states, NULL = uniform in (-2, 2) per coordinate,
- * retried until finite. A start with NaN or +inf density is POE_E_NUMERIC naming the chain. *draws is filled also when
- * interrupted. */
+ * retried until finite. A start whose density is 0, NaN or +inf is POE_E_NUMERIC naming the chain. An interrupted run
+ * is POE_OK with draws->interrupted set and the draws there are (none when it was stopped during warmup). */
 poe_status poei_run_mcmc(const poe_expert *target, const poei_kernel *kernel, const poei_run_options *options,
                          const double *start, poei_draws *draws, poe_error *error);
 
@@ -16,17 +16,23 @@ poe_status poei_run_exact(const poe_expert *expert, const poei_run_options *opti
                           poe_error *error);
 
 typedef struct poei_smc_report {
-  double log_z_ratio; /* log of the integral of base*rest over that of base         */
-  double std_error;   /* of log_z_ratio                                             */
-  size_t steps;       /* temperatures used (largest over islands)                   */
-  double ess;         /* effective number of independent ancestors at the end, all islands */
-  double min_ess_fraction;
-  double acceptance; /* mean acceptance of the moves                               */
+  double log_z_ratio;      /* log of the integral of base*rest over that of base         */
+  double std_error;        /* of log_z_ratio; log_z_ratio +- 1.96 std_error holds the truth in 95 % of runs or more */
+  size_t steps;            /* temperatures used                                          */
+  double ess;              /* effective number of independent ancestors at the end, all islands */
+  double min_ess_fraction; /* of the weights of one island at one temperature       */
+  double acceptance;       /* mean acceptance of the moves                          */
 } poei_smc_report;
 
-/* SMC along base * rest^beta, beta from 0 to 1 chosen adaptively. `chains` independent islands of `draws` particles
- * each, advanced in lockstep with a beta per island. Particles of an island are ordered so that copies of one ancestor
- * are neighbours: autocorrelation then sees them. Report and draws are filled also when interrupted at beta = 1. */
+/* SMC along base * rest^beta, beta from 0 to 1 chosen adaptively. `chains` islands of `draws` particles each, advanced
+ * in lockstep: they share the path and the tuning of the moves, never particles. With fewer than 128 draws an island
+ * still has 128 particles, and its draws are spread evenly over them. Particles of an island are ordered so that copies
+ * of one ancestor are neighbours: autocorrelation then sees them. `warmup` and `thin` have no meaning here. The base
+ * needs POE_CAN_SAMPLE and POE_CAN_EVAL; without a gradient of both, the moves are random walks. Where rest is 0 its
+ * particles are never: the base is drawn until enough draws are inside; POE_E_NUMERIC when fewer than 1 in 2000 are
+ * ("all particles die"), and when a density at a particle is NaN or +inf. Interrupted before beta = 1:
+ * POE_E_INTERRUPTED and no draws. Interrupted there: POE_OK, draws and report are filled and draws->interrupted is set.
+ */
 poe_status poei_run_smc(const poe_expert *base, const poe_expert *rest, const poei_run_options *options,
                         poei_draws *draws, poei_smc_report *report, poe_error *error);
 

@@ -15,6 +15,9 @@ typedef struct poei_monitor {
       *stop; /* NULL or a flag a signal handler sets: the run ends after the current step, keeping what it has */
 } poei_monitor;
 
+/* As poei_run_options.warmup: none at all. */
+#define POEI_NO_WARMUP SIZE_MAX
+
 /* Settings of a run; zeroed fields have the defaults named. */
 typedef struct poei_run_options {
   size_t chains;     /* default 4                                                                          */
@@ -22,7 +25,7 @@ typedef struct poei_run_options {
   size_t draws;      /* kept per chain, default 1000                                                       */
   size_t thin;       /* default 1: steps per kept draw                                                     */
   double step_size;  /* 0 = adapted; otherwise fixed (MALA's epsilon is that of x + eps^2/2 M grad + eps sqrt(M) xi) */
-  size_t leapfrog;   /* HMC: steps per draw, 0 = its default                                                */
+  size_t leapfrog;   /* HMC: mean number of steps per draw (it is jittered), 0 = a quarter period, pi/2 / step_size  */
   bool fixed_metric; /* keep the identity metric                                                            */
   uint64_t seed;
   poei_pool *pool; /* NULL = one thread                                                                  */

@@ -4,6 +4,7 @@
 
 #include "poe/expert.h"
 #include "poe/rng.h"
+#include "poe/session.h"
 #include "poe/status.h"
 
 #endif

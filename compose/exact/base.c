@@ -1,0 +1,267 @@
+/* Where sequential Monte Carlo starts: a density base, drawn exactly and with known log Z, such that
+ * target = base * rest and both are over the same coordinates.
+ *
+ * First choice: factors of the target that can be drawn and together cover every coordinate once. When several do, the
+ * narrowest (by the determinant of its Gaussian form) is nearest to the target. Factors with an exponent above 1 give
+ * one of it to the base. Second choice: a factor that is a mixture, each component of which has such a base: the base
+ * is the mixture of those, and rest = target / base.
+ */
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "compose/exact/routes.h"
+#include "core/alloc.h"
+#include "core/linalg.h"
+
+void poei_base_free(poei_base *base) {
+  poe_expert_release(base->base);
+  poe_expert_release(base->rest);
+  poei_free(base->why);
+  *base = (poei_base){0};
+}
+
+const poe_expert *poei_strip(const poe_expert *target, double *constant) {
+  *constant = 0.0;
+  for (;;) {
+    poei_node_kind kind = poei_node_kind_of(target);
+    if (kind == POEI_NODE_normalise && !isnan(poei_normalise_log_z(target, NULL))) {
+      *constant -= poei_normalise_log_z(target, NULL);
+    } else if (kind == POEI_NODE_mixture && poei_node_child_count(target) == 1) {
+      *constant += poei_mixture_log_weight(target, 0);
+    } else {
+      return target;
+    }
+    target = poei_node_child(target, 0);
+  }
+}
+
+/* ---- factors that cover the coordinates ---- */
+
+/* How narrow a factor is: mean log precision per coordinate of its Gaussian form; -inf when it has none. */
+static double sharpness(const poe_expert *expert) {
+  poe_form form = {0};
+  poe_error ignored;
+  double value = -INFINITY;
+  if (!poei_expert_can(expert, POE_CAN_FORM) || poe_expert_form(expert, &form, &ignored) != POE_OK) {
+    return value;
+  }
+  if (form.kind == POE_FORM_GAUSSIANS) {
+    for (size_t k = 0; k < form.components; k++) { /* the widest component decides */
+      double *p = &form.precision[k * form.dim * form.dim];
+      if (poei_cholesky(form.dim, p, p) == 0) {
+        double own = 2.0 * poei_cholesky_half_log_det(form.dim, p) / (double)form.dim;
+        value = k == 0 ? own : fmin(value, own);
+      }
+    }
+  }
+  poe_form_release(&form);
+  return value;
+}
+
+typedef struct candidate {
+  size_t part, size;
+  double sharpness;
+} candidate;
+
+/* Larger factors first, then narrower ones, then in the order written. */
+static bool precedes(const candidate *a, const candidate *b) {
+  if (a->size != b->size) {
+    return a->size > b->size;
+  }
+  return a->sharpness != b->sharpness ? a->sharpness > b->sharpness : a->part < b->part;
+}
+
+static size_t list_candidates(const poei_parts *parts, candidate *list) {
+  size_t n = 0;
+  for (size_t i = 0; i < parts->n; i++) {
+    const poei_part *part = &parts->item[i];
+    double log_z;
+    if (part->exponent < 1.0 || !poei_expert_can(part->expert, POE_CAN_SAMPLE | POE_CAN_EVAL) ||
+        !poei_expert_known_log_z(part->expert, &log_z)) {
+      continue;
+    }
+    candidate own = {i, part->n, sharpness(part->expert)};
+    size_t at = n++;
+    for (; at > 0 && precedes(&own, &list[at - 1]); at--) {
+      list[at] = list[at - 1];
+    }
+    list[at] = own;
+  }
+  return n;
+}
+
+/* Takes candidates in order, beginning with `first`, while they are disjoint; true when they cover everything.
+ * chosen[parts], taken[dim]. */
+static bool cover(const poei_parts *parts, const candidate *list, size_t n, size_t first, unsigned char *chosen,
+                  unsigned char *taken) {
+  memset(chosen, 0, parts->n);
+  memset(taken, 0, parts->dim);
+  size_t covered = 0;
+  for (size_t k = 0; k < n; k++) {
+    const poei_part *part = &parts->item[list[k == 0 ? first : k <= first ? k - 1 : k].part];
+    bool disjoint = true;
+    for (size_t j = 0; j < part->n && disjoint; j++) {
+      disjoint = !taken[part->index[j]];
+    }
+    if (!disjoint) {
+      continue;
+    }
+    chosen[part - parts->item] = 1;
+    covered += part->n;
+    for (size_t j = 0; j < part->n; j++) {
+      taken[part->index[j]] = 1;
+    }
+  }
+  return covered == parts->dim;
+}
+
+/* The factors marked in chosen[] as base, what is left as rest. */
+static poe_status split(const poei_parts *parts, const unsigned char *chosen, double constant, poei_base *found,
+                        poe_error *error) {
+  poei_parts base = {.dim = parts->dim}, rest = {.dim = parts->dim, .constant = parts->constant + constant};
+  poe_status status = POE_OK;
+  found->log_z = 0.0;
+  for (size_t i = 0; i < parts->n && status == POE_OK; i++) {
+    const poei_part *part = &parts->item[i];
+    double left = part->exponent;
+    if (chosen[i]) {
+      double log_z = 0.0;
+      poei_expert_known_log_z(part->expert, &log_z);
+      found->log_z += log_z;
+      status = poei_parts_add(&base, part->expert, part->n, part->index, 1.0, error);
+      left -= 1.0;
+    }
+    if (left != 0.0 && status == POE_OK) {
+      status = poei_parts_add(&rest, part->expert, part->n, part->index, left, error);
+    }
+  }
+  if (status == POE_OK) {
+    status = poei_parts_close(&base, &found->base, error);
+  }
+  if (status == POE_OK) {
+    status = poei_parts_close(&rest, &found->rest, error);
+  }
+  if (status == POE_OK) {
+    found->why = base.n == 1 ? poei_format("a factor that can be drawn exactly (%s)",
+                                           poe_expert_ops_of(base.item[0].expert)->kind)
+                             : poei_format("%zu factors that can be drawn exactly", base.n);
+    status = found->why == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory") : POE_OK;
+  }
+  poei_parts_free(&base);
+  poei_parts_free(&rest);
+  return status;
+}
+
+static poe_status find_cover(const poei_parts *parts, double constant, poei_base *found, poe_error *error) {
+  candidate *list = poei_alloc(parts->n, sizeof *list);
+  unsigned char *chosen = poei_alloc(parts->n, 1), *taken = poei_alloc(parts->dim, 1);
+  poe_status status = POE_OK;
+  if (list == NULL || chosen == NULL || taken == NULL) {
+    status = poe_error_set(error, POE_E_MEMORY, "out of memory");
+  } else {
+    size_t n = list_candidates(parts, list);
+    for (size_t first = 0; first < n && found->base == NULL && status == POE_OK; first++) {
+      if (cover(parts, list, n, first, chosen, taken)) {
+        status = split(parts, chosen, constant, found, error);
+      }
+    }
+  }
+  poei_free(list);
+  poei_free(chosen);
+  poei_free(taken);
+  return status;
+}
+
+/* ---- inside a mixture ---- */
+
+/* Bases of all components of a mixture over all coordinates, mixed; *base stays NULL when one has none. */
+static poe_status mix_bases(const poe_expert *mixture, poe_expert **base, poe_error *error) {
+  size_t n = poei_node_child_count(mixture), made = 0;
+  poe_expert **children = poei_calloc(n, sizeof *children);
+  double *weights = poei_alloc(n, sizeof *weights);
+  poe_status status = POE_OK;
+  bool all = true;
+  if (children == NULL || weights == NULL) {
+    status = poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  for (; made < n && all && status == POE_OK; made++) {
+    poei_base own = {0};
+    double constant;
+    const poe_expert *inner = poei_strip(poei_node_child(mixture, made), &constant);
+    status = poei_base_find(inner, &own, error);
+    all = status == POE_OK && own.base != NULL;
+    children[made] = all ? poe_expert_retain(own.base) : NULL;
+    /* Each base stands for its whole component: its own mass does not count, the component's weight does. */
+    weights[made] = poei_mixture_log_weight(mixture, made) - own.log_z;
+    poei_base_free(&own);
+  }
+  if (status == POE_OK && all) {
+    status = poei_mixture_create(n, (const poe_expert *const *)children, weights, base, error);
+  }
+  for (size_t k = 0; children != NULL && k < made; k++) {
+    poe_expert_release(children[k]);
+  }
+  poei_free(children);
+  poei_free(weights);
+  return status;
+}
+
+static poe_status find_in_mixture(const poe_expert *target, const poei_parts *parts, poei_base *found,
+                                  poe_error *error) {
+  for (size_t i = 0; i < parts->n && found->base == NULL; i++) {
+    const poei_part *part = &parts->item[i];
+    poe_expert *mixed = NULL, *placed = NULL;
+    if (part->exponent <= 0.0 || part->n != parts->dim || poei_node_kind_of(part->expert) != POEI_NODE_mixture) {
+      continue;
+    }
+    poe_status status = mix_bases(part->expert, &mixed, error);
+    if (status == POE_OK && mixed != NULL && poei_expert_can(mixed, POE_CAN_SAMPLE | POE_CAN_LOG_Z)) {
+      status = poei_place(mixed, parts->dim, part->index, &placed, error);
+      if (status == POE_OK) {
+        const poe_expert *both[2] = {target, placed};
+        status = poei_product_create(parts->dim, 2, both, (double[]){1.0, -1.0}, &found->rest, error);
+      }
+      if (status == POE_OK) {
+        status = poe_expert_log_z(placed, &found->log_z, error);
+      }
+      found->base = placed;
+      found->why =
+          poei_format("the drawable factors of a mixture's %zu components", poei_node_child_count(part->expert));
+      if (status == POE_OK && found->why == NULL) {
+        status = poe_error_set(error, POE_E_MEMORY, "out of memory");
+      }
+    }
+    poe_expert_release(mixed);
+    if (status != POE_OK) {
+      return status;
+    }
+  }
+  return POE_OK;
+}
+
+poe_status poei_base_find(const poe_expert *target, poei_base *found, poe_error *error) {
+  *found = (poei_base){0};
+  double constant;
+  const poe_expert *inner = poei_strip(target, &constant);
+  poei_parts parts = {0};
+  poe_status status = poei_parts_open(inner, POEI_OPEN_SURFACE, &parts, NULL, error);
+  if (status == POE_OK) {
+    status = find_cover(&parts, constant, found, error);
+    if (status == POE_OK && found->base == NULL) { /* look deeper: normalised products inside the product */
+      poei_parts_free(&parts);
+      status = poei_parts_open(inner, POEI_OPEN_ALL, &parts, NULL, error);
+      if (status == POE_OK) {
+        status = find_cover(&parts, constant, found, error);
+      }
+    }
+    if (status == POE_OK && found->base == NULL) {
+      status = find_in_mixture(target, &parts, found, error);
+    }
+  }
+  poei_parts_free(&parts);
+  if (status != POE_OK) {
+    poei_base_free(found);
+  }
+  return status;
+}

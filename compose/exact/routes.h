@@ -1,0 +1,23 @@
+/* What the planner asks about a target before it chooses a route. Inside compose/ only. */
+#ifndef POE_COMPOSE_EXACT_ROUTES_H
+#define POE_COMPOSE_EXACT_ROUTES_H
+
+#include "compose/exact/tree.h"
+
+/* Refuses what is known to have no finite integral: POE_E_IMPROPER for coordinates nobody bounds, bare networks over
+ * an unbounded space, divisors whose support ends before the rest's, and Gaussian forms that grow in some direction. */
+poe_status poei_check_proper(const poe_expert *target, poe_error *error);
+
+/* target = base * rest with a base that can be drawn exactly and whose log Z is known. */
+typedef struct poei_base {
+  poe_expert *base, *rest; /* owned; base NULL: there is none */
+  double log_z;            /* of base                         */
+  char *why;               /* what it is made of, on the heap */
+} poei_base;
+poe_status poei_base_find(const poe_expert *target, poei_base *found, poe_error *error);
+void poei_base_free(poei_base *base);
+
+/* Takes constants off: target = exp(constant) * inner. `inner` lives in the target. */
+const poe_expert *poei_strip(const poe_expert *target, double *constant);
+
+#endif

@@ -1,0 +1,127 @@
+/* The table of rewriting rules and the engine that tries them.
+ *
+ * Children first; then the rules in the order of the table, starting over whenever one fires, until none does. What a
+ * rule builds may have new children: they are rewritten too. Results are remembered by node, so that shared
+ * sub-expressions stay shared and are rewritten once. A bound on the number of firings per node makes an endless loop
+ * impossible; stopping early is harmless, because every step keeps the density.
+ */
+#include "compose/exact/rules.h"
+
+#include <string.h>
+
+#include "compose/exact/tree.h"
+#include "core/alloc.h"
+
+const poei_rule poei_rules[] = {
+#define POEI_RULE_ENTRY(identifier, name, doc)                                                                         \
+  {name, doc, poei_rule_##identifier##_applies, poei_rule_##identifier##_rewrite},
+    POEI_RULE_LIST(POEI_RULE_ENTRY)
+#undef POEI_RULE_ENTRY
+        {0}};
+
+enum { MOST_FIRINGS = 1000 }; /* per node */
+
+typedef struct engine {
+  const poei_plan_options *options;
+  const char *only;
+  poei_fired *fired;
+  poei_memo memo;
+} engine;
+
+void poei_fired_free(poei_fired *fired) {
+  for (size_t i = 0; i < fired->n; i++) {
+    poei_free(fired->item[i].what);
+  }
+  poei_free(fired->item);
+  *fired = (poei_fired){0};
+}
+
+/* Takes ownership of `what`. */
+static poe_status record(poei_fired *fired, const char *rule, char *what, poe_error *error) {
+  if (what == NULL) {
+    return poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  if (fired->n == fired->capacity) {
+    size_t capacity = fired->capacity == 0 ? 8 : 2 * fired->capacity;
+    poei_rule_fired *item = poei_realloc(fired->item, capacity, sizeof *item);
+    if (item == NULL) {
+      poei_free(what);
+      return poe_error_set(error, POE_E_MEMORY, "out of memory");
+    }
+    fired->item = item;
+    fired->capacity = capacity;
+  }
+  fired->item[fired->n++] = (poei_rule_fired){rule, what};
+  return POE_OK;
+}
+
+static poe_status visit(void *context, const poe_expert *expert, poe_expert **out, poe_error *error);
+
+/* The first rule that fires on *expert replaces it; *fired says whether one did. */
+static poe_status fire(engine *run, poe_expert **expert, bool *fired, poe_error *error) {
+  *fired = false;
+  for (const poei_rule *rule = poei_rules; rule->name != NULL && !*fired; rule++) {
+    if ((run->only != NULL && strcmp(run->only, rule->name) != 0) || !rule->applies(*expert)) {
+      continue;
+    }
+    poe_expert *next = NULL;
+    char *what = NULL;
+    poe_status status = rule->rewrite(*expert, run->options, &next, &what, error);
+    if (status != POE_OK) {
+      return status;
+    }
+    if (next != NULL) {
+      status = record(run->fired, rule->name, what, error);
+      poe_expert_release(*expert);
+      *expert = next;
+      *fired = true;
+      if (status != POE_OK) {
+        return status;
+      }
+    }
+  }
+  return POE_OK;
+}
+
+static poe_status visit(void *context, const poe_expert *expert, poe_expert **out, poe_error *error) {
+  engine *run = context;
+  const poei_memo_entry *known = poei_memo_find(&run->memo, expert);
+  if (known != NULL) {
+    *out = poe_expert_retain(known->value);
+    return POE_OK;
+  }
+  poe_expert *current = NULL;
+  poe_status status = poei_tree_rebuild(expert, visit, run, &current, error);
+  bool fired = status == POE_OK;
+  for (size_t step = 0; status == POE_OK && fired && step < MOST_FIRINGS; step++) {
+    status = fire(run, &current, &fired, error);
+    if (status == POE_OK && fired) {
+      poe_expert *next = NULL;
+      status = poei_tree_rebuild(current, visit, run, &next, error);
+      if (status == POE_OK) {
+        poe_expert_release(current);
+        current = next;
+      }
+    }
+  }
+  if (status == POE_OK) {
+    status = poei_memo_put(&run->memo, expert, current, false, error);
+  }
+  if (status == POE_OK && current != expert) {
+    status = poei_memo_put(&run->memo, current, current, false, error);
+  }
+  if (status != POE_OK) {
+    poe_expert_release(current);
+    return status;
+  }
+  *out = current;
+  return POE_OK;
+}
+
+poe_status poei_rewrite(const poe_expert *expert, const poei_plan_options *options, const char *only, poei_fired *fired,
+                        poe_expert **out, poe_error *error) {
+  engine run = {options, only, fired, {0}};
+  poe_status status = visit(&run, expert, out, error);
+  poei_memo_free(&run.memo);
+  return status;
+}

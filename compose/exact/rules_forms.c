@@ -1,0 +1,254 @@
+/* Rewriting rules over closed forms: Gaussian algebra, mixtures multiplied out, tables joined.
+ *
+ * In a product, factors with forms that share coordinates are fused into one closed expert; factors without a form stay
+ * as they are, and so do forms whose product would not be proper on its own (a closed expert must be). Whatever was
+ * samplable stays so: the fused expert can be drawn from, and it is over the same coordinates.
+ */
+#include <stdint.h>
+
+#include "compose/exact/gaussian.h"
+#include "compose/exact/rules.h"
+#include "compose/exact/table.h"
+#include "compose/exact/tree.h"
+#include "core/alloc.h"
+#include "experts/closed.h"
+
+typedef enum wanted { ONE_GAUSSIAN, GAUSSIANS, TABLES } wanted;
+
+/* ---- in general ---- */
+
+static bool offers_form(const poe_expert *expert, poe_coordinate_kind kind) {
+  const poe_traits *traits = poe_expert_traits(expert);
+  return (traits->capabilities & POE_CAN_FORM) != 0 && traits->offset_error == 0.0 && traits->dim > 0 &&
+         traits->support[0].kind == kind;
+}
+
+static bool is_wanted(const poe_form *form, wanted what) {
+  if (form->kind == POE_FORM_TABLE) {
+    return what == TABLES;
+  }
+  return what == GAUSSIANS || (what == ONE_GAUSSIAN && form->components == 1);
+}
+
+/* A failure that only means "not this way". */
+static bool refused(poe_status status) {
+  return status == POE_E_CAPABILITY || status == POE_E_IMPROPER || status == POE_E_EMPTY || status == POE_E_NUMERIC ||
+         status == POE_E_SHAPE;
+}
+
+/* A node with a form of the wanted kind, other than a product, as a closed expert; *out stays NULL when refused. */
+static poe_status close_node(const poe_expert *expert, wanted what, poe_expert **out, poe_error *error) {
+  poe_form form = {0};
+  poe_status status = poe_expert_form(expert, &form, error);
+  if (status == POE_OK && is_wanted(&form, what)) {
+    status = poei_closed_create(&form, out, error);
+  }
+  poe_form_release(&form);
+  return refused(status) ? POE_OK : status;
+}
+
+/* ---- fusing factors ---- */
+
+/* The product of the factors of `own` (all have forms) that satisfy `positive_only`, closed. */
+static poe_status fuse_parts(const poei_parts *own, wanted what, bool positive_only, size_t limit, poe_expert **out,
+                             poe_error *error) {
+  poei_scoped_form *scoped = poei_calloc(own->n, sizeof *scoped);
+  poe_form form = {0};
+  size_t n = 0;
+  poe_status status = scoped == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory") : POE_OK;
+  for (size_t i = 0; i < own->n && status == POE_OK; i++) {
+    if (positive_only && own->item[i].exponent < 0.0) {
+      continue;
+    }
+    status = poe_expert_form(own->item[i].expert, &scoped[n].form, error);
+    scoped[n].index = own->item[i].index;
+    scoped[n++].exponent = own->item[i].exponent;
+  }
+  if (status == POE_OK) {
+    status = what == TABLES ? poei_table_product(own->dim, n, scoped, limit, &form, error)
+                            : poei_gaussians_product(own->dim, n, scoped, limit, &form, error);
+  }
+  if (status == POE_OK) {
+    status = poei_closed_create(&form, out, error);
+  }
+  poe_form_release(&form);
+  for (size_t i = 0; scoped != NULL && i < n; i++) {
+    poe_form_release(&scoped[i].form);
+  }
+  poei_free(scoped);
+  return status;
+}
+
+static bool worth_fusing(const poei_parts *own, bool positive_only) {
+  size_t n = 0;
+  bool powered = false;
+  for (size_t i = 0; i < own->n; i++) {
+    if (!positive_only || own->item[i].exponent > 0.0) {
+      n++;
+      powered = powered || own->item[i].exponent != 1.0;
+    }
+  }
+  return n >= 2 || (n == 1 && powered);
+}
+
+/* Fuses one group of factors; in parts they are replaced by one closed factor, the last. *fused: how many, 0 when
+ * refused. When divisors make the group improper, the others are fused without them. */
+static poe_status fuse_group(poei_parts *parts, size_t *group, size_t which, wanted what, size_t limit, size_t *fused,
+                             poe_error *error) {
+  poei_parts own = {0};
+  size_t *index = NULL;
+  poe_expert *closed = NULL;
+  *fused = 0;
+  poe_status status = poei_parts_group(parts, group, which, &own, &index, error);
+  bool positive_only = false;
+  for (int attempt = 0; attempt < 2 && status == POE_OK && closed == NULL; attempt++) {
+    positive_only = attempt == 1;
+    if (worth_fusing(&own, positive_only)) {
+      status = fuse_parts(&own, what, positive_only, limit, &closed, error);
+      status = refused(status) ? POE_OK : status;
+    }
+  }
+  if (status == POE_OK && closed != NULL) {
+    status = poei_parts_add(parts, closed, own.dim, index, 1.0, error);
+    for (size_t i = parts->n - 1; status == POE_OK && i-- > 0;) {
+      if (group[i] == which && (!positive_only || parts->item[i].exponent > 0.0)) {
+        poei_parts_remove(parts, i);
+        (*fused)++;
+      }
+    }
+  }
+  poe_expert_release(closed);
+  poei_parts_free(&own);
+  poei_free(index);
+  return status;
+}
+
+/* Marks the factors to fuse: those with a form of the wanted kind. */
+static poe_status mark(const poei_parts *parts, wanted what, unsigned char *member, poe_error *error) {
+  for (size_t i = 0; i < parts->n; i++) {
+    member[i] = 0;
+    if (!offers_form(parts->item[i].expert, what == TABLES ? POE_DISCRETE : POE_CONTINUOUS)) {
+      continue;
+    }
+    poe_form form = {0};
+    poe_status status = poe_expert_form(parts->item[i].expert, &form, error);
+    if (status == POE_OK) {
+      member[i] = is_wanted(&form, what);
+    } else if (!refused(status)) {
+      return status;
+    }
+    poe_form_release(&form);
+  }
+  return POE_OK;
+}
+
+/* Fuses the first group of factors that can be; the engine comes back for the others. */
+static poe_status fuse_product(const poe_expert *expert, wanted what, size_t limit, poe_expert **out, char **text,
+                               poe_error *error) {
+  poei_parts parts;
+  poe_status status = poei_parts_open(expert, POEI_OPEN_SURFACE, &parts, NULL, error);
+  if (status != POE_OK) {
+    return status;
+  }
+  unsigned char *member = poei_alloc(parts.n, 1);
+  size_t *group = poei_alloc(parts.n, sizeof *group), *owner = poei_alloc(parts.dim, sizeof *owner);
+  size_t count = 0, fused = 0;
+  if (member == NULL || group == NULL || owner == NULL) {
+    status = poe_error_set(error, POE_E_MEMORY, "out of memory");
+  } else {
+    status = mark(&parts, what, member, error);
+  }
+  if (status == POE_OK) {
+    status = poei_parts_groups(&parts, member, group, owner, &count, error);
+  }
+  for (size_t which = 0; which < count && fused == 0 && status == POE_OK; which++) {
+    status = fuse_group(&parts, group, which, what, limit, &fused, error);
+  }
+  if (status == POE_OK && fused > 0) {
+    size_t dim = parts.item[parts.n - 1].n;
+    status = poei_parts_close(&parts, out, error);
+    *text = status == POE_OK ? poei_format("%zu factors became one %s over %zu coordinates", fused,
+                                           what == TABLES         ? "table"
+                                           : what == ONE_GAUSSIAN ? "Gaussian"
+                                                                  : "mixture of Gaussians",
+                                           dim)
+                             : NULL;
+  }
+  poei_free(member);
+  poei_free(group);
+  poei_free(owner);
+  poei_parts_free(&parts);
+  return status;
+}
+
+/* ---- the rules ---- */
+
+/* Nodes that have a closed form of their own; a slice of a larger space would be flat there, so it stays. */
+static bool closes(const poe_expert *expert, poe_coordinate_kind kind) {
+  poei_node_kind node = poei_node_kind_of(expert);
+  if (node == POEI_NODE_LEAF || node == POEI_NODE_transform || !offers_form(expert, kind)) {
+    return false;
+  }
+  return node != POEI_NODE_slice ||
+         poe_expert_traits(expert)->dim == poe_expert_traits(poei_node_child(expert, 0))->dim;
+}
+
+/* Is any factor worth looking at? */
+static bool has_candidate(const poe_expert *expert, poe_coordinate_kind kind) {
+  size_t n = 0;
+  bool powered = false;
+  for (size_t i = 0; i < poei_node_child_count(expert); i++) {
+    const poe_expert *inside;
+    poei_scope_of(poei_node_child(expert, i), &inside);
+    if (offers_form(inside, kind)) {
+      n++;
+      powered = powered || poei_product_exponent(expert, i) != 1.0;
+    }
+  }
+  return n >= 2 || powered;
+}
+
+static bool applies(const poe_expert *expert, poe_coordinate_kind kind) {
+  return poei_node_kind_of(expert) == POEI_NODE_product ? has_candidate(expert, kind) : closes(expert, kind);
+}
+
+static poe_status rewrite(const poe_expert *expert, wanted what, size_t limit, poe_expert **out, char **text,
+                          poe_error *error) {
+  if (poei_node_kind_of(expert) == POEI_NODE_product) {
+    return fuse_product(expert, what, limit, out, text, error);
+  }
+  poe_status status = close_node(expert, what, out, error);
+  if (status == POE_OK && *out != NULL) {
+    *text = poei_format("a %s became a closed form over %zu coordinates",
+                        poei_node_kind_name(poei_node_kind_of(expert)), poe_expert_traits(expert)->dim);
+  }
+  return status;
+}
+
+bool poei_rule_gaussian_applies(const poe_expert *expert) {
+  return applies(expert, POE_CONTINUOUS);
+}
+
+poe_status poei_rule_gaussian_rewrite(const poe_expert *expert, const poei_plan_options *options, poe_expert **out,
+                                      char **what, poe_error *error) {
+  return rewrite(expert, ONE_GAUSSIAN, options->mixture_limit, out, what, error);
+}
+
+bool poei_rule_distribute_applies(const poe_expert *expert) {
+  return applies(expert, POE_CONTINUOUS);
+}
+
+poe_status poei_rule_distribute_rewrite(const poe_expert *expert, const poei_plan_options *options, poe_expert **out,
+                                        char **what, poe_error *error) {
+  return rewrite(expert, GAUSSIANS, options->mixture_limit, out, what, error);
+}
+
+bool poei_rule_tables_applies(const poe_expert *expert) {
+  return applies(expert, POE_DISCRETE);
+}
+
+poe_status poei_rule_tables_rewrite(const poe_expert *expert, const poei_plan_options *options, poe_expert **out,
+                                    char **what, poe_error *error) {
+  size_t limit = options->state_limit < POEI_FORM_MAX_STATES ? options->state_limit : POEI_FORM_MAX_STATES;
+  return rewrite(expert, TABLES, limit, out, what, error);
+}

@@ -1,0 +1,17 @@
+/* Independent Gaussians on a box: exact log Z and draws. Inside compose/ only. */
+#ifndef POE_COMPOSE_EXACT_TRUNCATED_H
+#define POE_COMPOSE_EXACT_TRUNCATED_H
+
+#include "poe/expert.h"
+
+/* Component k of a GAUSSIANS form, with its constant, restricted to support[dim] (reals); its precision must be positive
+ * and diagonal: POE_E_CAPABILITY when it is not diagonal, POE_E_IMPROPER when it is not positive. */
+poe_status poei_truncated_create(const poe_form *form, size_t k, const poe_support *support, poe_expert **out,
+                                 poe_error *error);
+
+/* The standard normal on (a, b), a < b: log of its mass, and the point below which a share u of it lies; stable however
+ * far out the interval is. */
+double poei_truncated_log_mass(double a, double b);
+double poei_truncated_quantile(double a, double b, double u);
+
+#endif

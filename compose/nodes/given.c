@@ -1,0 +1,199 @@
+/* A joint density with some coordinates clamped: log p(x) = log p_child(x, values), over the free coordinates in order.
+ *
+ * Nothing is renormalised: log Z of the node is the log evidence. Clamping conditions (coordinates outside the head)
+ * leaves the head as it is; clamping part of the head leaves nothing normalised.
+ */
+#include <string.h>
+
+#include "compose/exact/gaussian.h"
+#include "compose/exact/table.h"
+#include "compose/nodes/node.h"
+#include "core/alloc.h"
+
+typedef struct given {
+  poei_node node;
+  size_t n, full; /* clamped coordinates, all coordinates of the child */
+  size_t *index;  /* [n]                                                */
+  double *value;  /* [n]                                                */
+  size_t *free;   /* [dim] the child's coordinate of each free one      */
+} given;
+
+static void given_destroy(void *state) {
+  given *self = state;
+  poei_free(self->index);
+  poei_free(self->value);
+  poei_free(self->free);
+  poei_node_free(&self->node);
+}
+
+static size_t given_scratch(const void *state, unsigned want, size_t n) {
+  const given *self = state;
+  size_t bytes = poei_child_scratch(self->node.child[0], want, n) + poe_scratch_need(n * self->full, sizeof(double));
+  return bytes + ((want & POE_WANT_GRAD) != 0 ? poe_scratch_need(n * self->full, sizeof(double)) : 0);
+}
+
+static poe_status given_eval_add(const void *state, poe_rows rows, poe_weights weights, poe_accum out,
+                                 poe_scratch *scratch, poe_error *error) {
+  const given *self = state;
+  size_t mark = poe_scratch_mark(scratch), d = self->full;
+  double *x = poe_scratch_doubles(scratch, rows.n * d);
+  for (size_t i = 0; i < rows.n; i++) {
+    for (size_t k = 0; k < self->n; k++) {
+      x[i * d + self->index[k]] = self->value[k];
+    }
+    for (size_t j = 0; j < rows.d; j++) {
+      x[i * d + self->free[j]] = rows.x[i * rows.ld + j];
+    }
+  }
+  poe_accum part = {.logp = out.logp, .ldg = d};
+  if (out.grad != NULL) {
+    part.grad = poe_scratch_doubles(scratch, rows.n * d);
+    memset(part.grad, 0, rows.n * d * sizeof(double));
+  }
+  poe_status status = poei_child_eval(self->node.child[0], (poe_rows){rows.n, d, d, x}, weights, part, scratch, error);
+  for (size_t j = 0; j < rows.d && status == POE_OK && out.grad != NULL; j++) {
+    if (self->node.support[j].kind == POE_CONTINUOUS) {
+      for (size_t i = 0; i < rows.n; i++) {
+        out.grad[i * out.ldg + j] += part.grad[i * d + self->free[j]];
+      }
+    }
+  }
+  poe_scratch_release(scratch, mark);
+  return status;
+}
+
+static poe_status given_form(const void *state, poe_form *form, poe_error *error) {
+  const given *self = state;
+  poe_form child;
+  memset(&child, 0, sizeof child);
+  poe_status status = poe_expert_form(self->node.child[0], &child, error);
+  if (status != POE_OK) {
+    return status;
+  }
+  status = child.kind == POE_FORM_TABLE ? poei_table_given(&child, self->n, self->index, self->value, form, error)
+                                        : poei_gaussians_given(&child, self->n, self->index, self->value, form, error);
+  poe_form_release(&child);
+  return status;
+}
+
+static const poe_param no_params[] = {{0}};
+
+static const poe_expert_ops given_ops = {
+    .struct_size = sizeof(poe_expert_ops),
+    .kind = "given",
+    .doc = "a joint density with some coordinates clamped",
+    .params = no_params,
+    .create = poei_node_create,
+    .destroy = given_destroy,
+    .traits = poei_node_traits,
+    .scratch = given_scratch,
+    .eval_add = given_eval_add,
+    .form = given_form,
+};
+
+/* ---- making and looking in ---- */
+
+/* Checks the clamped values and marks them in clamped[full] (zeroed). */
+static poe_status check(const poe_expert *child, size_t n, const size_t *index, const double *value,
+                        unsigned char *clamped, poe_error *error) {
+  const poe_traits *traits = poe_expert_traits(child);
+  for (size_t k = 0; k < n; k++) {
+    if (index[k] >= traits->dim) {
+      return poe_error_set(error, POE_E_SHAPE, "coordinate %zu is not among the %zu of the density", index[k],
+                           traits->dim);
+    }
+    if (clamped[index[k]]) {
+      return poe_error_set(error, POE_E_SHAPE, "coordinate %zu is given twice", index[k]);
+    }
+    clamped[index[k]] = 1;
+    const poe_support *support = &traits->support[index[k]];
+    if (!isfinite(value[k])) {
+      return poe_error_set(error, POE_E_DOMAIN, "the value given for coordinate %zu is not finite", index[k]);
+    }
+    if (!poei_support_contains(support, value[k])) {
+      poe_error_set(error, POE_E_EMPTY, "the value %g given for coordinate %zu is outside the density's support",
+                    value[k], index[k]);
+      poe_error_hint(error, "%s from %g to %g", support->kind == POE_DISCRETE ? "whole numbers" : "numbers",
+                     support->low, support->high);
+      return POE_E_EMPTY;
+    }
+  }
+  return POE_OK;
+}
+
+static void set_traits(given *self, const unsigned char *clamped) {
+  const poe_expert *child = self->node.child[0];
+  const poe_traits *traits = poe_expert_traits(child);
+  const unsigned char *touch = poei_node_touch(child);
+  bool whole_head = traits->head != NULL;
+  for (size_t c = 0, j = 0; c < self->full; c++) {
+    if (clamped[c]) {
+      whole_head = whole_head && !traits->head[c];
+      continue;
+    }
+    self->free[j] = c;
+    self->node.support[j] = traits->support[c];
+    self->node.touch[j] = touch == NULL || touch[c];
+    self->node.head[j++] = traits->head != NULL && traits->head[c];
+  }
+  if (!whole_head) {
+    memset(self->node.head, 0, self->node.traits.dim);
+  }
+  poei_node_publish_head(&self->node);
+  self->node.traits.capabilities = traits->capabilities & (POE_CAN_EVAL | POE_CAN_GRADIENT | POE_CAN_FORM);
+  self->node.traits.offset_error = traits->offset_error;
+}
+
+poe_status poei_given_create(const poe_expert *child, size_t n, const size_t *index, const double *value,
+                             poe_expert **out, poe_error *error) {
+  size_t full = poe_expert_traits(child)->dim;
+  if (n >= full) {
+    return poe_error_set(error, POE_E_SHAPE, "all %zu coordinates are given: nothing is left free", full);
+  }
+  unsigned char *clamped = poei_calloc(full, 1);
+  given *self = clamped == NULL ? NULL : poei_node_new(sizeof *self, full - n, 1, &child, error);
+  if (self == NULL) {
+    poei_free(clamped);
+    return poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  self->n = n;
+  self->full = full;
+  self->index = poei_copy(index, n, sizeof *index);
+  self->value = poei_copy(value, n, sizeof *value);
+  self->free = poei_alloc(full - n, sizeof *self->free);
+  poe_status status = POE_OK;
+  if (self->index == NULL || self->value == NULL || self->free == NULL) {
+    status = poe_error_set(error, POE_E_MEMORY, "out of memory");
+  } else {
+    status = check(child, n, index, value, clamped, error);
+  }
+  if (status == POE_OK) {
+    set_traits(self, clamped);
+  }
+  poei_free(clamped);
+  if (status != POE_OK) {
+    given_destroy(self);
+    return status;
+  }
+  return poei_node_wrap(&given_ops, self, out, error);
+}
+
+size_t poei_given_count(const poe_expert *expert) {
+  return ((const given *)poe_expert_self(expert))->n;
+}
+
+const size_t *poei_given_index(const poe_expert *expert) {
+  return ((const given *)poe_expert_self(expert))->index;
+}
+
+const double *poei_given_value(const poe_expert *expert) {
+  return ((const given *)poe_expert_self(expert))->value;
+}
+
+static poe_status given_rebuild(const poei_node *node, const poe_expert *const *children, poe_expert **out,
+                                poe_error *error) {
+  const given *self = (const given *)node;
+  return poei_given_create(children[0], self->n, self->index, self->value, out, error);
+}
+
+const poei_node_look poei_given_look = {&given_ops, "given", given_rebuild};

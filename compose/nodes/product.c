@@ -1,0 +1,487 @@
+/* Product of experts: log p(x) = sum_i t_i log p_i(x) (Hinton 2002; log-linear pooling with weights t_i).
+ *
+ * Powers and quotients are exponents, so `a * b / c^t` is one node. Factors with positive exponents are evaluated
+ * first, so that a row outside a factor's support stays at -inf whatever the divisors say (0/0 = 0). Nested products
+ * are opened for evaluation where that changes no value. With a divisor the value is formed in a temporary, because
+ * under a negative weight the order would otherwise be lost.
+ *
+ * Exact draws and log Z where the factors are independent: exponents 1 over disjoint coordinates.
+ */
+#include <string.h>
+
+#include "compose/exact/gaussian.h"
+#include "compose/exact/table.h"
+#include "compose/nodes/node.h"
+#include "core/alloc.h"
+
+/* A factor that is drawn on its own. */
+typedef struct block {
+  const poe_expert *expert; /* over the block's coordinates; lives in the tree of the children  */
+  size_t n, offset;
+  const size_t *index; /* [n], NULL: offset .. offset + n - 1                              */
+} block;
+
+typedef struct product {
+  poei_node node;
+  double *exponent; /* [node.n] */
+  size_t n_factors;
+  poei_factor *factor; /* [n_factors] as evaluated, positive exponents first              */
+  bool divides;        /* some exponent is negative                                       */
+  size_t n_blocks;     /* > 0: the product of independent blocks that can be drawn        */
+  block *block;
+} product;
+
+/* ---- the factors as evaluated ---- */
+
+/* (b / c)^-1 is not c / b where both vanish, so a product with a divisor is only opened under a positive exponent. */
+static bool can_open(const poe_expert *child, double exponent) {
+  if (poei_node_kind_of(child) != POEI_NODE_product) {
+    return false;
+  }
+  const product *inner = poe_expert_self(child);
+  return exponent > 0.0 || !inner->divides;
+}
+
+static size_t count_factors(size_t n, poe_expert *const *children, const double *exponents) {
+  size_t count = 0;
+  for (size_t i = 0; i < n; i++) {
+    count += can_open(children[i], exponents[i]) ? ((const product *)poe_expert_self(children[i]))->n_factors : 1;
+  }
+  return count;
+}
+
+/* Rank of evaluation: plain factors, factors that may be +inf, divisors. */
+static int factor_rank(const poei_factor *factor) {
+  return factor->exponent < 0.0 ? 2 : poei_node_diverges(factor->expert) ? 1 : 0;
+}
+
+static poe_status collect_factors(product *self, poe_error *error) {
+  size_t count = count_factors(self->node.n, self->node.child, self->exponent);
+  self->factor = poei_alloc(count, sizeof *self->factor);
+  poei_factor *all = poei_alloc(count, sizeof *all);
+  if (self->factor == NULL || all == NULL) {
+    poei_free(all);
+    return poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  size_t n = 0;
+  for (size_t i = 0; i < self->node.n; i++) {
+    const poe_expert *child = self->node.child[i];
+    if (!can_open(child, self->exponent[i])) {
+      all[n++] = (poei_factor){child, self->exponent[i]};
+      continue;
+    }
+    const product *inner = poe_expert_self(child);
+    for (size_t k = 0; k < inner->n_factors; k++) {
+      all[n++] = (poei_factor){inner->factor[k].expert, inner->factor[k].exponent * self->exponent[i]};
+    }
+  }
+  for (int rank = 0; rank <= 2; rank++) {
+    for (size_t i = 0; i < n; i++) {
+      if (factor_rank(&all[i]) == rank) {
+        self->factor[self->n_factors++] = all[i];
+      }
+    }
+  }
+  self->divides = n > 0 && self->factor[n - 1].exponent < 0.0;
+  self->node.diverges = self->node.diverges || self->divides;
+  poei_free(all);
+  return POE_OK;
+}
+
+/* ---- traits ---- */
+
+static poe_status set_support(product *self, poe_error *error) {
+  size_t dim = self->node.traits.dim;
+  for (size_t i = 0; i < self->node.n; i++) {
+    const poe_support *support = poe_expert_traits(self->node.child[i])->support;
+    for (size_t j = 0; j < dim; j++) {
+      poe_support other = support[j];
+      if (self->exponent[i] < 0.0) { /* a divisor bounds nothing, but integers are integers */
+        other.low = -INFINITY;
+        other.high = INFINITY;
+      }
+      if (!poei_support_intersect(&self->node.support[j], &other)) {
+        poe_error_set(error, POE_E_EMPTY, "the factors of the product share no value of coordinate %zu", j);
+        poe_error_hint(error, "their supports do not overlap: one is [%g, %g]", support[j].low, support[j].high);
+        return POE_E_EMPTY;
+      }
+    }
+  }
+  /* An integer coordinate bounded by nobody takes the range on which the divisors are defined. */
+  for (size_t i = 0; i < self->node.n; i++) {
+    const poe_support *support = poe_expert_traits(self->node.child[i])->support;
+    for (size_t j = 0; j < dim && self->exponent[i] < 0.0; j++) {
+      if (self->node.support[j].kind == POE_DISCRETE && poei_support_unbounded(&self->node.support[j])) {
+        poei_support_intersect(&self->node.support[j], &support[j]);
+      }
+    }
+  }
+  return POE_OK;
+}
+
+/* Head, independent blocks, and what follows from them. scopes, inside: [n_factors]. */
+static poe_status set_blocks(product *self, const poei_scope *scopes, const poe_expert *const *inside,
+                             poe_error *error) {
+  size_t dim = self->node.traits.dim;
+  bool plain = true;
+  for (size_t i = 0; i < self->n_factors; i++) {
+    plain = plain && self->factor[i].exponent == 1.0;
+  }
+  if (!plain || self->n_factors == 0) {
+    return POE_OK;
+  }
+  bool normalised = false, partition = false;
+  poe_status status = poei_heads_union(dim, self->n_factors, scopes, self->node.head, NULL, &normalised, error);
+  if (status == POE_OK) {
+    status = poei_scopes_partition(dim, self->n_factors, scopes, &partition, error);
+  }
+  if (status != POE_OK || !partition) {
+    return status;
+  }
+  bool known = true, sample = true;
+  double log_z;
+  for (size_t i = 0; i < self->n_factors; i++) {
+    known = known && poei_expert_known_log_z(inside[i], &log_z);
+    sample = sample && poei_expert_can(inside[i], POE_CAN_SAMPLE);
+  }
+  if (!known && !sample) {
+    return POE_OK;
+  }
+  self->block = poei_alloc(self->n_factors, sizeof *self->block);
+  if (self->block == NULL) {
+    return poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  self->n_blocks = self->n_factors;
+  for (size_t i = 0; i < self->n_factors; i++) {
+    const size_t *index = scopes[i].index;
+    bool contiguous = true;
+    for (size_t j = 1; index != NULL && j < scopes[i].n; j++) {
+      contiguous = contiguous && index[j] == index[0] + j;
+    }
+    self->block[i] = (block){inside[i], scopes[i].n, index == NULL ? 0 : index[0], contiguous ? NULL : index};
+  }
+  self->node.traits.capabilities |= (known ? POE_CAN_LOG_Z : 0u) | (sample ? POE_CAN_SAMPLE : 0u);
+  return POE_OK;
+}
+
+/* Forms are offered for all-Gaussian factors of modest dimension and all-discrete ones of few states. Whether the
+ * product of mixtures stays small enough is only known when the form is built. */
+static bool has_form(const product *self) {
+  size_t dim = self->node.traits.dim, states = 1;
+  bool continuous = true, discrete = true;
+  for (size_t j = 0; j < dim; j++) {
+    bool is_discrete = self->node.support[j].kind == POE_DISCRETE;
+    continuous = continuous && !is_discrete;
+    discrete = discrete && is_discrete && self->node.touch[j];
+    if (discrete && (!poei_mul_size(states, poei_support_states(&self->node.support[j]), &states) || states == 0 ||
+                     states > POEI_FORM_MAX_STATES)) {
+      discrete = false;
+    }
+  }
+  if (self->n_factors == 0 || !((continuous && dim <= POEI_FORM_MAX_DIM) || discrete)) {
+    return false;
+  }
+  for (size_t i = 0; i < self->n_factors; i++) {
+    const poe_expert *inside;
+    poei_scope_of(self->factor[i].expert, &inside);
+    if (!poei_expert_can(inside, POE_CAN_FORM)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+static void set_capabilities(product *self) {
+  unsigned all = POE_CAN_EVAL | POE_CAN_GRADIENT;
+  double variance = 0.0;
+  for (size_t i = 0; i < self->n_factors; i++) {
+    const poe_expert *expert = self->factor[i].expert;
+    if (!poei_expert_can(expert, POE_CAN_EVAL)) {
+      all = 0;
+    }
+    if (!poei_expert_differentiable(expert)) {
+      all &= ~(unsigned)POE_CAN_GRADIENT;
+    }
+    double error = self->factor[i].exponent * poe_expert_traits(expert)->offset_error;
+    variance += error * error;
+  }
+  self->node.traits.capabilities |= all | (has_form(self) ? POE_CAN_FORM : 0u);
+  self->node.traits.offset_error = sqrt(variance);
+}
+
+static poe_status set_traits(product *self, poe_error *error) {
+  for (size_t i = 0; i < self->node.n; i++) {
+    const unsigned char *touch = poei_node_touch(self->node.child[i]);
+    for (size_t j = 0; j < self->node.traits.dim; j++) {
+      self->node.touch[j] |= touch == NULL || touch[j];
+    }
+  }
+  poe_status status = set_support(self, error);
+  if (status != POE_OK) {
+    return status;
+  }
+  poei_scope *scopes = poei_alloc(self->n_factors, sizeof *scopes);
+  const poe_expert **inside = poei_alloc(self->n_factors, sizeof *inside);
+  if (scopes == NULL || inside == NULL) {
+    status = poe_error_set(error, POE_E_MEMORY, "out of memory");
+  } else {
+    for (size_t i = 0; i < self->n_factors; i++) {
+      scopes[i] = poei_scope_of(self->factor[i].expert, &inside[i]);
+    }
+    status = set_blocks(self, scopes, inside, error);
+  }
+  poei_free(scopes);
+  poei_free(inside);
+  if (status == POE_OK) {
+    poei_node_publish_head(&self->node);
+    set_capabilities(self);
+  }
+  return status;
+}
+
+/* ---- slots ---- */
+
+static void product_destroy(void *state) {
+  product *self = state;
+  poei_free(self->exponent);
+  poei_free(self->factor);
+  poei_free(self->block);
+  poei_node_free(&self->node);
+}
+
+static size_t product_scratch(const void *state, unsigned want, size_t n) {
+  const product *self = state;
+  size_t most = 0, dim = self->node.traits.dim;
+  if ((want & POE_WANT_SAMPLE) != 0) {
+    for (size_t b = 0; b < self->n_blocks; b++) {
+      size_t bytes = poei_child_scratch(self->block[b].expert, want, n);
+      bytes += self->block[b].index == NULL ? 0 : poe_scratch_need(n * self->block[b].n, sizeof(double));
+      most = bytes > most ? bytes : most;
+    }
+    return most + poe_scratch_need(n, sizeof(poe_rng));
+  }
+  for (size_t i = 0; i < self->n_factors; i++) {
+    size_t bytes = poei_child_scratch(self->factor[i].expert, want, n);
+    most = bytes > most ? bytes : most;
+  }
+  most += poe_scratch_need(n, sizeof(double));
+  if (self->divides) {
+    most += poe_scratch_need(n, sizeof(double));
+    most += (want & POE_WANT_GRAD) != 0 ? poe_scratch_need(n * dim, sizeof(double)) : 0;
+  }
+  return most;
+}
+
+static poe_status add_factors(const product *self, poe_rows rows, poe_weights weights, poe_accum out,
+                              poe_scratch *scratch, poe_error *error) {
+  size_t mark = poe_scratch_mark(scratch);
+  double one;
+  double *scaled = weights.inc == 0 ? &one : poe_scratch_doubles(scratch, rows.n);
+  poe_status status = POE_OK;
+  for (size_t i = 0; i < self->n_factors && status == POE_OK; i++) {
+    const poei_factor *factor = &self->factor[i];
+    poe_weights powered = weights;
+    if (factor->exponent != 1.0) {
+      for (size_t r = 0; r < (weights.inc == 0 ? 1 : rows.n); r++) {
+        scaled[r] = weights.w[r] * factor->exponent;
+      }
+      powered.w = scaled;
+    }
+    status = poei_child_eval(factor->expert, rows, powered, out, scratch, error);
+  }
+  poe_scratch_release(scratch, mark);
+  return status;
+}
+
+static poe_status product_eval_add(const void *state, poe_rows rows, poe_weights weights, poe_accum out,
+                                   poe_scratch *scratch, poe_error *error) {
+  const product *self = state;
+  if (!self->divides) {
+    return add_factors(self, rows, weights, out, scratch, error);
+  }
+  size_t mark = poe_scratch_mark(scratch), size = rows.n * rows.d;
+  double one = 1.0;
+  poe_accum value = {.logp = poe_scratch_doubles(scratch, rows.n), .ldg = rows.d};
+  memset(value.logp, 0, rows.n * sizeof(double));
+  if (out.grad != NULL) {
+    value.grad = poe_scratch_doubles(scratch, size);
+    memset(value.grad, 0, size * sizeof(double));
+  }
+  poe_status status = add_factors(self, rows, (poe_weights){&one, 0}, value, scratch, error);
+  if (status == POE_OK) {
+    poei_accum_rows(rows.n, rows.d, value.logp, value.grad, weights, out, self->node.support);
+  }
+  poe_scratch_release(scratch, mark);
+  return status;
+}
+
+static poe_status product_sample(const void *state, poe_rows_out rows, const poe_rng *at, poe_scratch *scratch,
+                                 poe_error *error) {
+  const product *self = state;
+  poe_status status = POE_OK;
+  for (size_t b = 0; b < self->n_blocks && status == POE_OK; b++) {
+    const block *part_of = &self->block[b];
+    size_t mark = poe_scratch_mark(scratch);
+    poe_rng *own = poei_child_addresses(rows.n, at, (uint32_t)b, scratch);
+    if (part_of->index == NULL) {
+      poe_rows_out part = {rows.n, part_of->n, rows.ld, rows.x + part_of->offset};
+      status = poe_expert_sample(part_of->expert, part, own, scratch, error);
+    } else {
+      poe_rows_out part = {rows.n, part_of->n, part_of->n, poe_scratch_doubles(scratch, rows.n * part_of->n)};
+      status = poe_expert_sample(part_of->expert, part, own, scratch, error);
+      for (size_t i = 0; i < rows.n && status == POE_OK; i++) {
+        for (size_t j = 0; j < part_of->n; j++) {
+          rows.x[i * rows.ld + part_of->index[j]] = part.x[i * part_of->n + j];
+        }
+      }
+    }
+    poe_scratch_release(scratch, mark);
+  }
+  return status;
+}
+
+static poe_status product_log_z(const void *state, double *log_z, poe_error *error) {
+  const product *self = state;
+  double total = 0.0;
+  for (size_t b = 0; b < self->n_blocks; b++) {
+    double part;
+    if (!poei_expert_known_log_z(self->block[b].expert, &part)) {
+      return poe_error_set(error, POE_E_CAPABILITY, "a factor of the product has no exact log Z");
+    }
+    total += part;
+  }
+  *log_z = total;
+  return POE_OK;
+}
+
+static poe_status combine_forms(const product *self, const poei_scoped_form *scoped, poe_form *form, poe_error *error) {
+  size_t dim = self->node.traits.dim;
+  for (size_t i = 1; i < self->n_factors; i++) {
+    if (scoped[i].form.kind != scoped[0].form.kind) {
+      return poe_error_set(error, POE_E_CAPABILITY, "the factors of the product have closed forms of different kinds");
+    }
+  }
+  if (scoped[0].form.kind == POE_FORM_TABLE) {
+    return poei_table_product(dim, self->n_factors, scoped, POEI_FORM_MAX_STATES, form, error);
+  }
+  return poei_gaussians_product(dim, self->n_factors, scoped, POEI_FORM_MAX_COMPONENTS, form, error);
+}
+
+static poe_status product_form(const void *state, poe_form *form, poe_error *error) {
+  const product *self = state;
+  poei_scoped_form *scoped = poei_calloc(self->n_factors, sizeof *scoped);
+  if (scoped == NULL) {
+    return poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  poe_status status = POE_OK;
+  size_t built = 0;
+  for (; built < self->n_factors && status == POE_OK; built++) {
+    const poe_expert *inside;
+    scoped[built].index = poei_scope_of(self->factor[built].expert, &inside).index;
+    scoped[built].exponent = self->factor[built].exponent;
+    status = poe_expert_form(inside, &scoped[built].form, error);
+  }
+  if (status == POE_OK) {
+    status = combine_forms(self, scoped, form, error);
+  }
+  for (size_t i = 0; i < built; i++) {
+    poe_form_release(&scoped[i].form);
+  }
+  poei_free(scoped);
+  return status;
+}
+
+static const poe_param no_params[] = {{0}};
+
+static const poe_expert_ops product_ops = {
+    .struct_size = sizeof(poe_expert_ops),
+    .kind = "product",
+    .doc = "product of experts with exponents: log-densities add",
+    .params = no_params,
+    .create = poei_node_create,
+    .destroy = product_destroy,
+    .traits = poei_node_traits,
+    .scratch = product_scratch,
+    .eval_add = product_eval_add,
+    .sample = product_sample,
+    .log_z = product_log_z,
+    .form = product_form,
+};
+
+/* ---- making and looking in ---- */
+
+static poe_status check(size_t dim, size_t n, const poe_expert *const *children, const double *exponents,
+                        poe_error *error) {
+  for (size_t i = 0; i < n; i++) {
+    size_t own = poe_expert_traits(children[i])->dim;
+    if (own != dim) {
+      return poe_error_set(error, POE_E_SHAPE, "factor %zu of the product has %zu coordinates, not %zu", i, own, dim);
+    }
+    if (!isfinite(exponents[i])) {
+      return poe_error_set(error, POE_E_DOMAIN, "exponent %zu of the product is not a finite number", i);
+    }
+  }
+  return POE_OK;
+}
+
+static poe_status fill(product *self, size_t n, const double *exponents, poe_error *error) {
+  self->exponent = poei_alloc(n, sizeof *self->exponent);
+  if (self->exponent == NULL) {
+    return poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  size_t kept = 0;
+  for (size_t i = 0; i < n; i++) {
+    if (exponents[i] != 0.0) {
+      self->exponent[kept++] = exponents[i];
+    }
+  }
+  poe_status status = collect_factors(self, error);
+  return status == POE_OK ? set_traits(self, error) : status;
+}
+
+poe_status poei_product_create(size_t dim, size_t n, const poe_expert *const *children, const double *exponents,
+                               poe_expert **out, poe_error *error) {
+  poe_status status = check(dim, n, children, exponents, error);
+  if (status != POE_OK) {
+    return status;
+  }
+  const poe_expert **kept = poei_alloc(n, sizeof *kept);
+  if (kept == NULL) {
+    return poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  size_t n_kept = 0;
+  for (size_t i = 0; i < n; i++) {
+    if (exponents[i] != 0.0) {
+      kept[n_kept++] = children[i];
+    }
+  }
+  product *self = poei_node_new(sizeof *self, dim, n_kept, kept, error);
+  poei_free(kept);
+  if (self == NULL) {
+    return POE_E_MEMORY;
+  }
+  status = fill(self, n, exponents, error);
+  if (status != POE_OK) {
+    product_destroy(self);
+    return status;
+  }
+  return poei_node_wrap(&product_ops, self, out, error);
+}
+
+double poei_product_exponent(const poe_expert *expert, size_t index) {
+  return ((const product *)poe_expert_self(expert))->exponent[index];
+}
+
+const poei_factor *poei_product_factors(const poe_expert *expert, size_t *n) {
+  const product *self = poe_expert_self(expert);
+  *n = self->n_factors;
+  return self->factor;
+}
+
+static poe_status product_rebuild(const poei_node *node, const poe_expert *const *children, poe_expert **out,
+                                  poe_error *error) {
+  const product *self = (const product *)node;
+  return poei_product_create(node->traits.dim, node->n, children, self->exponent, out, error);
+}
+
+const poei_node_look poei_product_look = {&product_ops, "product", product_rebuild};

@@ -1,0 +1,287 @@
+/* A density over unconstrained coordinates u: log p(x(u)) + log |dx/du|, coordinate by coordinate.
+ *
+ *   (-inf, inf)   x = u                                  log dx/du = 0
+ *   (low, inf)    x = low + e^u                          log dx/du = u
+ *   (-inf, high)  x = high - e^u                         log |dx/du| = u
+ *   (low, high)   x = low + (high - low) / (1 + e^-u)    log dx/du = log(high - low) - |u| - 2 log(1 + e^-|u|)
+ *
+ * Applied once, at the root; weights and powers inside never see the Jacobian. However extreme u is, x stays strictly
+ * inside open ends (where rounding would put it on the end it takes the next double) and finite, and the Jacobian does
+ * not overflow. The variant without Jacobian serves factors of a density whose Jacobian is counted elsewhere.
+ */
+#include <float.h>
+#include <string.h>
+
+#include "compose/nodes/node.h"
+#include "core/alloc.h"
+
+typedef enum warp_kind { IDENTITY, ABOVE, BELOW, BETWEEN } warp_kind;
+
+typedef struct warp {
+  warp_kind kind;
+  double low, high;       /* the ends                                     */
+  double lowest, highest; /* the extreme doubles x may take               */
+  double log_width;       /* BETWEEN                                      */
+} warp;
+
+typedef struct transform {
+  poei_node node;
+  bool jacobian, identity; /* identity: every coordinate is left as it is */
+  warp *warp;              /* [dim] */
+  poe_support *given;      /* [dim] the support transformed by */
+} transform;
+
+/* ---- one coordinate ---- */
+
+static warp warp_of(const poe_support *support) {
+  bool low = isfinite(support->low), high = isfinite(support->high);
+  warp w = {.kind = low && high ? BETWEEN
+                    : low       ? ABOVE
+                    : high      ? BELOW
+                                : IDENTITY,
+            .low = support->low,
+            .high = support->high,
+            .lowest = -DBL_MAX,
+            .highest = DBL_MAX};
+  if (low) {
+    w.lowest = support->low_open ? nextafter(support->low, INFINITY) : support->low;
+  }
+  if (high) {
+    w.highest = support->high_open ? nextafter(support->high, -INFINITY) : support->high;
+  }
+  w.log_width = w.kind == BETWEEN ? log(support->high - support->low) : 0.0;
+  return w;
+}
+
+static double warp_constrain(const warp *w, double u) {
+  double x = u;
+  switch (w->kind) {
+  case IDENTITY:
+    return u;
+  case ABOVE:
+    x = w->low + exp(u);
+    break;
+  case BELOW:
+    x = w->high - exp(u);
+    break;
+  case BETWEEN: /* measured from the nearer end, where digits are needed */
+    x = u < 0.0 ? w->low + (w->high - w->low) * (exp(u) / (1.0 + exp(u)))
+                : w->high - (w->high - w->low) * (exp(-u) / (1.0 + exp(-u)));
+    break;
+  }
+  return x < w->lowest ? w->lowest : x > w->highest ? w->highest : x; /* NaN passes */
+}
+
+static double warp_unconstrain(const warp *w, double x) {
+  switch (w->kind) {
+  case ABOVE:
+    return log(fmax(x - w->low, DBL_MIN));
+  case BELOW:
+    return log(fmax(w->high - x, DBL_MIN));
+  case BETWEEN:
+    return log(fmax(x - w->low, DBL_MIN)) - log(fmax(w->high - x, DBL_MIN));
+  case IDENTITY:
+    break;
+  }
+  return x;
+}
+
+/* log |dx/du|, its derivative in u, and dx/du. */
+static void warp_slopes(const warp *w, double u, double *log_slope, double *curvature, double *slope) {
+  *log_slope = 0.0;
+  *curvature = 0.0;
+  *slope = 1.0;
+  if (w->kind == ABOVE || w->kind == BELOW) {
+    *log_slope = u;
+    *curvature = 1.0;
+    *slope = w->kind == ABOVE ? exp(u) : -exp(u);
+  } else if (w->kind == BETWEEN) {
+    *log_slope = w->log_width - fabs(u) - 2.0 * log1p(exp(-fabs(u)));
+    *curvature = -tanh(0.5 * u);
+    *slope = exp(*log_slope);
+  }
+}
+
+/* ---- slots ---- */
+
+static void transform_destroy(void *state) {
+  transform *self = state;
+  poei_free(self->warp);
+  poei_free(self->given);
+  poei_node_free(&self->node);
+}
+
+static size_t transform_scratch(const void *state, unsigned want, size_t n) {
+  const transform *self = state;
+  size_t bytes = poei_child_scratch(self->node.child[0], want, n);
+  if (self->identity || (want & POE_WANT_SAMPLE) != 0) {
+    return bytes;
+  }
+  size_t block = poe_scratch_need(n * self->node.traits.dim, sizeof(double));
+  return bytes + block + ((want & POE_WANT_GRAD) != 0 ? block : 0);
+}
+
+/* Adds the Jacobian, and takes the child's gradient[n, d] from x to u. */
+static void pull_back(const transform *self, poe_rows u, poe_weights weights, poe_accum out, const double *grad) {
+  for (size_t i = 0; i < u.n; i++) {
+    double total = 0.0, w = weights.w[i * weights.inc];
+    for (size_t j = 0; j < u.d; j++) {
+      double log_slope, curvature, slope;
+      warp_slopes(&self->warp[j], u.x[i * u.ld + j], &log_slope, &curvature, &slope);
+      total += log_slope;
+      if (out.grad != NULL) {
+        double along = grad[i * u.d + j];
+        out.grad[i * out.ldg + j] += (along == 0.0 ? 0.0 : along * slope) + (self->jacobian ? w * curvature : 0.0);
+      }
+    }
+    if (self->jacobian) {
+      poe_accum_value(&out.logp[i], w, total);
+    }
+  }
+}
+
+static poe_status transform_eval_add(const void *state, poe_rows rows, poe_weights weights, poe_accum out,
+                                     poe_scratch *scratch, poe_error *error) {
+  const transform *self = state;
+  if (self->identity) {
+    return poei_child_eval(self->node.child[0], rows, weights, out, scratch, error);
+  }
+  size_t mark = poe_scratch_mark(scratch), size = rows.n * rows.d, d = rows.d;
+  double *x = poe_scratch_doubles(scratch, size);
+  for (size_t i = 0; i < rows.n; i++) {
+    for (size_t j = 0; j < d; j++) {
+      x[i * d + j] = warp_constrain(&self->warp[j], rows.x[i * rows.ld + j]);
+    }
+  }
+  poe_accum part = {.logp = out.logp, .ldg = d};
+  if (out.grad != NULL) {
+    part.grad = poe_scratch_doubles(scratch, size);
+    memset(part.grad, 0, size * sizeof(double));
+  }
+  poe_status status = poei_child_eval(self->node.child[0], (poe_rows){rows.n, d, d, x}, weights, part, scratch, error);
+  if (status == POE_OK) {
+    pull_back(self, rows, weights, out, part.grad);
+  }
+  poe_scratch_release(scratch, mark);
+  return status;
+}
+
+static poe_status transform_sample(const void *state, poe_rows_out rows, const poe_rng *at, poe_scratch *scratch,
+                                   poe_error *error) {
+  const transform *self = state;
+  poe_status status = poe_expert_sample(self->node.child[0], rows, at, scratch, error);
+  for (size_t i = 0; i < rows.n && status == POE_OK; i++) {
+    for (size_t j = 0; j < rows.d; j++) {
+      rows.x[i * rows.ld + j] = warp_unconstrain(&self->warp[j], rows.x[i * rows.ld + j]);
+    }
+  }
+  return status;
+}
+
+static poe_status transform_log_z(const void *state, double *log_z, poe_error *error) {
+  return poe_expert_log_z(((const transform *)state)->node.child[0], log_z, error);
+}
+
+static poe_status transform_form(const void *state, poe_form *form, poe_error *error) {
+  return poe_expert_form(((const transform *)state)->node.child[0], form, error);
+}
+
+static const poe_param no_params[] = {{0}};
+
+static const poe_expert_ops transform_ops = {
+    .struct_size = sizeof(poe_expert_ops),
+    .kind = "transform",
+    .doc = "a density in unconstrained coordinates",
+    .params = no_params,
+    .create = poei_node_create,
+    .destroy = transform_destroy,
+    .traits = poei_node_traits,
+    .scratch = transform_scratch,
+    .eval_add = transform_eval_add,
+    .sample = transform_sample,
+    .log_z = transform_log_z,
+    .form = transform_form,
+};
+
+/* ---- making and looking in ---- */
+
+static poe_status set_traits(transform *self, poe_error *error) {
+  const poe_expert *child = self->node.child[0];
+  const poe_traits *traits = poe_expert_traits(child);
+  const unsigned char *touch = poei_node_touch(child);
+  self->identity = true;
+  bool covers = true;
+  for (size_t j = 0; j < traits->dim; j++) {
+    if (traits->support[j].kind == POE_DISCRETE) {
+      poe_error_set(error, POE_E_CAPABILITY, "coordinate %zu is discrete: it has no unconstrained form", j);
+      return POE_E_CAPABILITY;
+    }
+    self->warp[j] = warp_of(&self->given[j]);
+    self->identity = self->identity && self->warp[j].kind == IDENTITY;
+    covers = covers && poei_support_covers(&self->given[j], &traits->support[j]);
+    self->node.touch[j] = touch == NULL || touch[j] || (self->jacobian && self->warp[j].kind != IDENTITY);
+  }
+  unsigned own = traits->capabilities;
+  if (!self->identity) {
+    own &= ~(unsigned)POE_CAN_FORM;
+  }
+  if (!self->identity && !(self->jacobian && covers)) {
+    own &= ~(unsigned)(POE_CAN_SAMPLE | POE_CAN_LOG_Z);
+  } else if (traits->head != NULL) {
+    memcpy(self->node.head, traits->head, traits->dim);
+  }
+  poei_node_publish_head(&self->node);
+  self->node.traits.capabilities = own;
+  self->node.traits.offset_error = traits->offset_error;
+  return POE_OK;
+}
+
+poe_status poei_transform_create_over(const poe_expert *child, const poe_support *support, bool jacobian,
+                                      poe_expert **out, poe_error *error) {
+  size_t dim = poe_expert_traits(child)->dim;
+  transform *self = poei_node_new(sizeof *self, dim, 1, &child, error);
+  if (self == NULL) {
+    return POE_E_MEMORY;
+  }
+  self->jacobian = jacobian;
+  self->warp = poei_alloc(dim, sizeof *self->warp);
+  self->given = poei_copy(support, dim, sizeof *support);
+  poe_status status = self->warp == NULL || self->given == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory")
+                                                                : set_traits(self, error);
+  if (status != POE_OK) {
+    transform_destroy(self);
+    return status;
+  }
+  return poei_node_wrap(&transform_ops, self, out, error);
+}
+
+poe_status poei_transform_create(const poe_expert *child, poe_expert **out, poe_error *error) {
+  return poei_transform_create_over(child, poe_expert_traits(child)->support, true, out, error);
+}
+
+void poei_transform_constrain(const poe_expert *expert, size_t n, const double *u, size_t ldu, double *x, size_t ldx) {
+  const transform *self = poe_expert_self(expert);
+  for (size_t i = 0; i < n; i++) {
+    for (size_t j = 0; j < self->node.traits.dim; j++) {
+      x[i * ldx + j] = warp_constrain(&self->warp[j], u[i * ldu + j]);
+    }
+  }
+}
+
+void poei_transform_unconstrain(const poe_expert *expert, size_t n, const double *x, size_t ldx, double *u,
+                                size_t ldu) {
+  const transform *self = poe_expert_self(expert);
+  for (size_t i = 0; i < n; i++) {
+    for (size_t j = 0; j < self->node.traits.dim; j++) {
+      u[i * ldu + j] = warp_unconstrain(&self->warp[j], x[i * ldx + j]);
+    }
+  }
+}
+
+static poe_status transform_rebuild(const poei_node *node, const poe_expert *const *children, poe_expert **out,
+                                    poe_error *error) {
+  const transform *self = (const transform *)node;
+  return poei_transform_create_over(children[0], self->given, self->jacobian, out, error);
+}
+
+const poei_node_look poei_transform_look = {&transform_ops, "transform", transform_rebuild};

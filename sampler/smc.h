@@ -1,0 +1,66 @@
+/* The state of a sequential Monte Carlo run, shared by smc.c (weights, resampling, estimates) and smc_moves.c (moving
+ * the particles). Internal to these two files. */
+#ifndef POE_SAMPLER_SMC_H
+#define POE_SAMPLER_SMC_H
+
+#include "sampler/run.h"
+#include "sampler/workers.h"
+
+/* One island: a particle system with weights of its own. */
+typedef struct poei_smc_island {
+  double log_z;     /* log of the product of the mean incremental weights */
+  double variance;  /* relative variance of exp(log_z) from the genealogy */
+  double ancestors; /* effective number of first ancestors                */
+  double min_ess;   /* smallest ESS of the weights, as a fraction         */
+  size_t filled;    /* particles drawn from the base so far               */
+  uint64_t tried;   /* draws of the base up to the last particle          */
+} poei_smc_island;
+
+/* All islands share the path and the tuning of the moves. Arrays of islands, particles and coordinates are row-major in
+ * that order. */
+typedef struct poei_smc {
+  const poe_expert *base, *rest;
+  poei_run_options options;
+  const poei_kernel *kernel;
+  bool gradient;
+  size_t islands, particles, d, tile_rows, tiles; /* tiles: per island */
+  poe_rng root;
+  poei_workers workers;
+  double beta, change;  /* inverse temperature, and its last increment            */
+  size_t temperatures;  /* betas used so far                                      */
+  poei_density density; /* base * rest^beta; its second weight points at beta     */
+  poei_kernel_settings settings;
+  double *metric;                  /* [d]                                                    */
+  double *memory;                  /* [d + 1] correlations with the start, log density last  */
+  size_t steps;                    /* moves so far, all temperatures                         */
+  double accepted;                 /* sum over them of the mean acceptance                   */
+  poei_smc_island *island;         /* [islands]                                              */
+  double *x, *start;               /* [islands, particles, d] now, and after resampling      */
+  double *start_logp;              /* [islands, particles] log density just after resampling         */
+  double *logp, *grad;             /* [.., particles], [.., particles, d] of base * rest^beta */
+  double *log_base, *log_rest;     /* [islands, particles]                                   */
+  double *grad_base, *grad_rest;   /* [islands, particles, d], NULL without gradients        */
+  double *weight;                  /* [islands, particles] normalised                        */
+  double *acceptance, *energy;     /* [islands, particles]                                   */
+  unsigned char *diverging;        /* [islands, particles]                                   */
+  size_t *eve, *eve_spare;         /* [islands, particles] first ancestors                   */
+  poe_rng *at;                     /* [islands, particles]                                   */
+  uint64_t *densities, *gradients; /* [islands, tiles] rows evaluated                        */
+  size_t round;                    /* of base draws                                          */
+} poei_smc;
+
+enum { POEI_SMC_KEY_BASE = 1, POEI_SMC_KEY_RESAMPLE = 2, POEI_SMC_KEY_MOVE = 3 };
+
+/* First row and number of rows of a tile (numbered island * tiles + tile). */
+size_t poei_smc_tile_rows(const poei_smc *smc, size_t tile, size_t *first);
+/* ---- smc_moves.c ---- */
+
+size_t poei_smc_scratch(const poei_smc *smc);
+/* Sets the metric from the weighted particles; before resampling. */
+poe_status poei_smc_set_metric(poei_smc *smc, poe_error *error);
+/* Moves the particles until they have forgotten where they were resampled. Stops early when the monitor says so. */
+poe_status poei_smc_move(poei_smc *smc, poe_error *error);
+/* Fills log_base, log_rest and their gradients at the particles. */
+poe_status poei_smc_refresh(poei_smc *smc, poe_error *error);
+
+#endif

@@ -1,0 +1,207 @@
+/* Moving the particles of sequential Monte Carlo (smc.h).
+ *
+ * Each move is one HMC transition (random-walk Metropolis where a gradient is missing) that leaves base * rest^beta
+ * invariant. The step size follows the acceptance of the moves before, log eps += 1.5 (acceptance - target); the metric
+ * is the particles' weighted variance, drawn towards the one before.
+ * Number of moves: until neither a coordinate nor the log density has a correlation above .1 + 2/sqrt(K) with its
+ * values just after resampling (1/sqrt(K) is the noise of a correlation over K particles), or four moves have not
+ * lowered the largest one by .05 (modes that moves do not leave), or 30. After Kantas, Beskos and Jasra 2014,
+ * section 4.3, and Buchholz, Chopin and Jacob 2021. All this is measured on the particles of all islands together:
+ * tuned on an island's own, the moves would depend on the particles that they move, and bias its log Z. */
+#include "sampler/smc.h"
+
+#include <string.h>
+
+#include "sampler/adaptation.h"
+#include "sampler/kernels/density.h"
+
+enum { SMC_MOVES = 30, SMC_LOOK_BACK = 4, SMC_LEAPFROG = 16, SMC_COLUMNS = 8 };
+
+size_t poei_smc_scratch(const poei_smc *smc) {
+  size_t n = smc->tile_rows, bytes = poe_expert_scratch(smc->base, POE_WANT_SAMPLE, n);
+  size_t density = poei_density_scratch(&smc->density, smc->gradient ? POE_WANT_GRAD : POE_WANT_LOGP, n);
+  size_t values = poei_density_scratch(&smc->density, POE_WANT_LOGP, n);
+  density = (density > values ? density : values) + smc->kernel->scratch(n, smc->d);
+  return bytes > density ? bytes : density;
+}
+
+/* ---- evaluating both factors ---- */
+
+static poe_status smc_factor(const poe_expert *expert, size_t n, size_t d, const double *x, double *logp, double *grad,
+                             poe_scratch *scratch, poe_error *error) {
+  static const double one = 1.0;
+  poei_density density = {.n_terms = 1, .term = {expert}, .weight = {{.w = &one, .inc = 0}}};
+  return poei_density_eval(&density, n, d, x, logp, grad, scratch, error);
+}
+
+static poe_status smc_task_refresh(void *context, size_t tile, poe_scratch *scratch, poe_error *error) {
+  poei_smc *smc = context;
+  size_t first, n = poei_smc_tile_rows(smc, tile, &first), d = smc->d;
+  double *grad_base = smc->gradient ? smc->grad_base + first * d : NULL;
+  double *grad_rest = smc->gradient ? smc->grad_rest + first * d : NULL;
+  const double *x = smc->x + first * d;
+  poe_status status = smc_factor(smc->base, n, d, x, smc->log_base + first, grad_base, scratch, error);
+  if (status == POE_OK) {
+    status = smc_factor(smc->rest, n, d, x, smc->log_rest + first, grad_rest, scratch, error);
+  }
+  *(smc->gradient ? &smc->gradients[tile] : &smc->densities[tile]) += n;
+  return status;
+}
+
+poe_status poei_smc_refresh(poei_smc *smc, poe_error *error) {
+  return poei_workers_run(&smc->workers, smc->islands * smc->tiles, smc_task_refresh, smc, error);
+}
+
+/* ---- tuning ---- */
+
+/* Columns first.. of a task that takes SMC_COLUMNS of them; returns how many. */
+static size_t smc_columns(const poei_smc *smc, size_t index, size_t *first) {
+  *first = index * SMC_COLUMNS;
+  return smc->d - *first < SMC_COLUMNS ? smc->d - *first : SMC_COLUMNS;
+}
+
+static poe_status smc_each_columns(poei_smc *smc, poei_worker_task task, poe_error *error) {
+  return poei_workers_run(&smc->workers, (smc->d + SMC_COLUMNS - 1) / SMC_COLUMNS, task, smc, error);
+}
+
+/* Task: the metric of a few coordinates. The weights of every island sum to 1. */
+static poe_status smc_task_metric(void *context, size_t index, poe_scratch *scratch, poe_error *error) {
+  (void)scratch;
+  (void)error;
+  poei_smc *smc = context;
+  size_t first, columns = smc_columns(smc, index, &first), rows = smc->islands * smc->particles, d = smc->d;
+  double mean[SMC_COLUMNS] = {0}, variance[SMC_COLUMNS] = {0}, squares = 0.0, islands = (double)smc->islands;
+  for (size_t i = 0; i < rows; i++) {
+    double weight = smc->weight[i] / islands;
+    squares += weight * weight;
+    for (size_t j = 0; j < columns; j++) {
+      mean[j] += weight * smc->x[i * d + first + j];
+    }
+  }
+  for (size_t i = 0; i < rows; i++) {
+    for (size_t j = 0; j < columns; j++) {
+      double off = smc->x[i * d + first + j] - mean[j];
+      variance[j] += smc->weight[i] / islands * off * off;
+    }
+  }
+  double keep = smc->temperatures > 1 ? 5.0 / (1.0 / squares + 5.0) : 0.0; /* as by five observations of the last one */
+  for (size_t j = 0; j < columns; j++) {
+    double now = fmin(fmax(variance[j], 1e-200), 1e200);
+    smc->metric[first + j] = (1.0 - keep) * now + keep * smc->metric[first + j];
+  }
+  return POE_OK;
+}
+
+poe_status poei_smc_set_metric(poei_smc *smc, poe_error *error) {
+  return smc->options.fixed_metric ? POE_OK : smc_each_columns(smc, smc_task_metric, error);
+}
+
+/* correlation[columns] of the columns of x[rows, ld] with those of y[rows, ld]; 1 where one of them is constant. */
+static void smc_correlations(const double *x, const double *y, size_t rows, size_t columns, size_t ld,
+                             double *correlation) {
+  double mx[SMC_COLUMNS] = {0}, my[SMC_COLUMNS] = {0};
+  double xx[SMC_COLUMNS] = {0}, yy[SMC_COLUMNS] = {0}, xy[SMC_COLUMNS] = {0};
+  for (size_t i = 0; i < rows; i++) {
+    for (size_t j = 0; j < columns; j++) {
+      mx[j] += x[i * ld + j] / (double)rows;
+      my[j] += y[i * ld + j] / (double)rows;
+    }
+  }
+  for (size_t i = 0; i < rows; i++) {
+    for (size_t j = 0; j < columns; j++) {
+      double u = x[i * ld + j] - mx[j], v = y[i * ld + j] - my[j];
+      xx[j] += u * u;
+      yy[j] += v * v;
+      xy[j] += u * v;
+    }
+  }
+  for (size_t j = 0; j < columns; j++) {
+    correlation[j] = xx[j] > 0.0 && yy[j] > 0.0 ? xy[j] / sqrt(xx[j] * yy[j]) : 1.0;
+  }
+}
+
+/* Task: what a few coordinates remember of the start. */
+static poe_status smc_task_memory(void *context, size_t index, poe_scratch *scratch, poe_error *error) {
+  (void)scratch;
+  (void)error;
+  poei_smc *smc = context;
+  size_t first, columns = smc_columns(smc, index, &first), rows = smc->islands * smc->particles;
+  smc_correlations(smc->x + first, smc->start + first, rows, columns, smc->d, smc->memory + first);
+  return POE_OK;
+}
+
+/* The largest correlation, over the coordinates and the log density, of the particles with where they started. */
+static poe_status smc_memory(poei_smc *smc, double *most, poe_error *error) {
+  size_t rows = smc->islands * smc->particles;
+  poe_status status = smc_each_columns(smc, smc_task_memory, error);
+  smc_correlations(smc->logp, smc->start_logp, rows, 1, 1, smc->memory + smc->d);
+  *most = smc->memory[0];
+  for (size_t j = 1; j <= smc->d; j++) {
+    *most = fmax(*most, smc->memory[j]);
+  }
+  return status;
+}
+
+/* ---- moves ---- */
+
+static poe_status smc_task_move(void *context, size_t index, poe_scratch *scratch, poe_error *error) {
+  poei_smc *smc = context;
+  size_t first, n = poei_smc_tile_rows(smc, index, &first), d = smc->d;
+  poe_rng root = poe_rng_child(smc->root, POEI_SMC_KEY_MOVE);
+  for (size_t i = 0; i < n; i++) {
+    smc->at[first + i] = root;
+    smc->at[first + i].chain = (uint32_t)(first + i);
+    smc->at[first + i].step = (uint32_t)smc->steps;
+  }
+  poei_tile tile = {
+      .n = n,
+      .d = d,
+      .x = smc->x + first * d,
+      .logp = smc->logp + first,
+      .grad = smc->grad + first * (smc->gradient ? d : 0),
+      .acceptance = smc->acceptance + first,
+      .energy = smc->energy + first,
+      .diverging = smc->diverging + first,
+      .at = smc->at + first,
+  };
+  return smc->kernel->step(&smc->density, &smc->settings, &tile, &smc->densities[index], &smc->gradients[index],
+                           scratch, error);
+}
+
+/* Moves every particle once and tunes the step size of the next move. */
+static poe_status smc_move_once(poei_smc *smc, poe_error *error) {
+  size_t rows = smc->islands * smc->particles, leapfrog = poei_default_leapfrog(smc->settings.step_size);
+  leapfrog = leapfrog < SMC_LEAPFROG ? leapfrog : SMC_LEAPFROG;
+  smc->settings.leapfrog = smc->options.leapfrog > 0 ? smc->options.leapfrog : leapfrog;
+  poe_status status = poei_workers_run(&smc->workers, smc->islands * smc->tiles, smc_task_move, smc, error);
+  double acceptance = 0.0;
+  for (size_t i = 0; i < rows; i++) {
+    acceptance += smc->acceptance[i] / (double)rows;
+  }
+  smc->accepted += acceptance;
+  smc->steps++;
+  if (smc->options.step_size == 0.0) {
+    smc->settings.step_size *= exp(1.5 * (acceptance - smc->kernel->target_acceptance));
+  }
+  return status;
+}
+
+poe_status poei_smc_move(poei_smc *smc, poe_error *error) {
+  double before[SMC_LOOK_BACK] = {1.0, 1.0, 1.0, 1.0}, memory;
+  double enough = 0.1 + 2.0 / sqrt((double)(smc->islands * smc->particles));
+  for (size_t k = 0; k < SMC_MOVES && !poei_monitor_stopped(&smc->options.monitor); k++) {
+    poe_status status = smc_move_once(smc, error);
+    if (status == POE_OK) {
+      status = smc_memory(smc, &memory, error);
+    }
+    if (status != POE_OK) {
+      return status;
+    }
+    bool stagnant = k >= 2 * SMC_LOOK_BACK && before[k % SMC_LOOK_BACK] - memory < 0.05;
+    before[k % SMC_LOOK_BACK] = memory;
+    if (memory <= enough || stagnant) {
+      break;
+    }
+  }
+  return POE_OK;
+}
