@@ -1,11 +1,13 @@
 /* Identity of an expression: what an estimate's seed and its place in the cache are derived from.
  *
- * The digest covers the program's own text, the contents of every file it reads, the structure of the expression's tree
- * and the values of its leaves at fixed points. Two expressions of one program that differ anywhere the program's text
- * can differ therefore differ here; the user's seed does not enter, so that an estimate is the same for everyone.
+ * The digest covers the program's own text, the contents of every file its definitions read, the structure of the
+ * expression's tree and the values of its leaves at fixed points. Neither the user's seed nor what the session did
+ * before enters (all definitions are lowered first, so that the same files are known; their digests are sorted): an
+ * estimate is the same for everyone.
  */
 #include "answer/digest.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "answer/session.h"
@@ -103,9 +105,47 @@ static void digest_tree(digest_text *out, const poe_expert *expert) {
   }
 }
 
-poe_status poei_digest(const poei_program *program, const poe_expert *expert, const char *settings, char hex[65],
+/* Opens every file the program's definitions read. A definition that cannot be built reads nothing more. */
+static void digest_lower(poei_program *program) {
+  poei_diagnostics unseen = {0};
+  for (size_t i = 0; i < poei_program_density_count(program); i++) {
+    poei_target target;
+    if (poei_program_target(program, poei_program_density(program, i), &target, &unseen) == POE_OK) {
+      poei_target_free(&target);
+    }
+  }
+  poei_diagnostics_free(&unseen);
+}
+
+typedef struct digest_hex {
+  char text[65];
+} digest_hex;
+
+static int digest_order(const void *a, const void *b) {
+  return strcmp(((const digest_hex *)a)->text, ((const digest_hex *)b)->text);
+}
+
+static poe_status digest_files(digest_text *out, const poei_program *program, poe_error *error) {
+  size_t n = poei_program_file_count(program);
+  digest_hex *files = poei_alloc(n, sizeof *files);
+  poe_status status = files == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory") : POE_OK;
+  for (size_t i = 0; status == POE_OK && i < n; i++) {
+    status = poei_sha256_file(poei_program_file(program, i), files[i].text, error);
+  }
+  if (status == POE_OK) {
+    qsort(files, n, sizeof *files, digest_order);
+  }
+  for (size_t i = 0; status == POE_OK && i < n; i++) {
+    digest_word(out, files[i].text);
+  }
+  poei_free(files);
+  return status;
+}
+
+poe_status poei_digest(poei_program *program, const poe_expert *expert, const char *settings, char hex[65],
                        poe_error *error) {
   digest_text out = {0};
+  digest_lower(program);
   char *text = poei_program_print(program);
   if (text == NULL) {
     return poe_error_set(error, POE_E_MEMORY, "out of memory");
@@ -113,12 +153,7 @@ poe_status poei_digest(const poei_program *program, const poe_expert *expert, co
   digest_word(&out, text);
   poei_free(text);
   digest_word(&out, settings);
-  poe_status status = POE_OK;
-  for (size_t i = 0; status == POE_OK && i < poei_program_file_count(program); i++) {
-    char file[65];
-    status = poei_sha256_file(poei_program_file(program, i), file, error);
-    digest_word(&out, file);
-  }
+  poe_status status = digest_files(&out, program, error);
   if (status == POE_OK) {
     digest_tree(&out, expert);
     if (out.failed) {

@@ -4,8 +4,9 @@
 
 #include "compose/language/program.h"
 
-/* SHA-256 over the program's text, its files, the expression's tree and `settings`, as 64 hexadecimal digits. */
-poe_status poei_digest(const poei_program *program, const poe_expert *expert, const char *settings, char hex[65],
+/* SHA-256 over the program's text, the files its definitions read (they are lowered for it), the expression's tree and
+ * `settings`, as 64 hexadecimal digits. */
+poe_status poei_digest(poei_program *program, const poe_expert *expert, const char *settings, char hex[65],
                        poe_error *error);
 /* The first 64 bits of a digest. */
 uint64_t poei_digest_seed(const char hex[65]);

@@ -10,6 +10,7 @@
 #include "answer/session.h"
 #include "compose/nodes/nodes.h"
 #include "core/alloc.h"
+#include "sampler/draws.h"
 
 void poei_sampling_free(poei_sampling *sampling) {
   poei_draws_free(&sampling->draws);
@@ -20,8 +21,7 @@ static void draw_method(poei_sampling *sampling, const char *word) {
   snprintf(sampling->method, sizeof sampling->method, "%s", word);
 }
 
-/* The seed of part `index` of a run. */
-static uint64_t draw_part_seed(uint64_t seed, size_t index) {
+uint64_t poei_part_seed(uint64_t seed, size_t index) {
   return poe_rng_child(poe_rng_seed(seed), (uint32_t)(index + 1)).key;
 }
 
@@ -73,7 +73,8 @@ static poe_status draw_starts(const poei_plan *plan, const poe_expert *smooth, c
     poei_run_options one = *options;
     one.draws = 1;
     one.thin = 1;
-    one.seed = draw_part_seed(options->seed, 7);
+    one.monitor = (poei_monitor){0}; /* starts are there or not, whatever is interrupted */
+    one.seed = poei_part_seed(options->seed, 7);
     poei_draws draws = {0};
     poe_status status = poei_run_exact(plan->base, &one, &draws, error);
     if (status != POE_OK) {
@@ -128,7 +129,7 @@ static void draw_labels(const poei_plan *plan, const poei_run_options *options, 
     weight[k] = exp(plan->part_log_weight[k]);
     most[k] = 0;
   }
-  poe_rng at = poe_rng_seed(draw_part_seed(options->seed, plan->n_parts));
+  poe_rng at = poe_rng_seed(poei_part_seed(options->seed, plan->n_parts));
   for (size_t c = 0; c < options->chains; c++) {
     memset(used, 0, plan->n_parts * sizeof *used);
     for (size_t i = 0; i < options->draws; i++) {
@@ -145,90 +146,147 @@ static void draw_labels(const poei_plan *plan, const poei_run_options *options, 
 
 enum { DRAW_MIN_PARTICLES = 64 };
 
-/* Draws of part k go where the labels say so: the j-th use of a chain takes the part's j-th draw. */
+/* What parts add to the whole besides their draws. */
+static void draw_add(poei_sampling *sampling, const poei_sampling *part) {
+  sampling->draws.gradient_evaluations += part->draws.gradient_evaluations;
+  sampling->draws.density_evaluations += part->draws.density_evaluations;
+  sampling->draws.interrupted = sampling->draws.interrupted || part->draws.interrupted;
+  sampling->exact = sampling->exact && part->exact;
+  sampling->biased = part->biased != NULL ? part->biased : sampling->biased;
+}
+
+/* Draws of part k go where the labels say so: the j-th use of a chain takes the part's j-th draw. *have: how many draws
+ * of each chain there were. */
 static poe_status draw_component(poei_session *session, const poei_plan *plan, size_t k, const char *method,
-                                 const poei_run_options *options, size_t most, const uint32_t *label,
+                                 const poei_run_options *options, size_t most, const uint32_t *label, size_t *have,
                                  poei_sampling *sampling, poe_error *error) {
   poei_run_options part_options = *options;
   part_options.draws = most < DRAW_MIN_PARTICLES ? DRAW_MIN_PARTICLES : most;
-  part_options.seed = draw_part_seed(options->seed, k);
+  part_options.seed = poei_part_seed(options->seed, k);
   poei_sampling part = {0};
   poe_status status = poei_draw(session, plan->parts[k], method, &part_options, NULL, 0, &part, error);
-  poei_draws *whole = &sampling->draws;
-  for (size_t c = 0; status == POE_OK && c < whole->chains; c++) {
+  if (status != POE_OK) {
+    return status;
+  }
+  for (size_t c = 0; c < options->chains; c++) {
     size_t j = 0;
-    for (size_t i = 0; i < whole->draws; i++) {
-      if (label[c * options->draws + i] == k && j < part.draws.draws) {
-        draw_take(whole, &part.draws, c, i, j++, NULL);
+    for (size_t i = 0; i < options->draws && j < part.draws.draws; i++) {
+      if (label[c * options->draws + i] == k) {
+        draw_take(&sampling->draws, &part.draws, c, i, j++, NULL);
       }
     }
   }
-  whole->gradient_evaluations += part.draws.gradient_evaluations;
-  whole->density_evaluations += part.draws.density_evaluations;
-  whole->interrupted = whole->interrupted || part.draws.interrupted;
-  sampling->exact = sampling->exact && part.exact;
-  sampling->biased = part.biased != NULL ? part.biased : sampling->biased;
+  *have = part.draws.draws;
+  draw_add(sampling, &part);
   poei_sampling_free(&part);
-  return status;
+  return POE_OK;
+}
+
+/* After an interruption: cuts every chain before the first draw that its component cannot give. Stopping at the
+ * (j + 1)-th use of a component leaves its share unbiased (inverse sampling, Haldane 1945) if j > 0: nothing is kept
+ * when a component that is used has no draw at all. */
+static poe_status draw_mixture_cut(size_t parts, const uint32_t *label, const size_t *most, const size_t *have,
+                                   size_t *used, poei_draws *draws, poe_error *error) {
+  size_t kept = draws->draws;
+  for (size_t k = 0; k < parts; k++) {
+    kept = most[k] > 0 && have[k] == 0 ? 0 : kept;
+  }
+  for (size_t c = 0; c < draws->chains; c++) {
+    memset(used, 0, parts * sizeof *used);
+    for (size_t i = 0; i < kept; i++) {
+      size_t k = label[c * draws->draws + i];
+      if (used[k]++ == have[k]) {
+        kept = i;
+      }
+    }
+  }
+  if (kept == 0) {
+    return poe_error_set(error, POE_E_INTERRUPTED, "interrupted before every component of the mixture was drawn");
+  }
+  poei_draws_cut(draws, kept);
+  return POE_OK;
+}
+
+/* Exact parts are drawn first (pass 0), so that an interruption of the others loses least. */
+static bool draw_in_pass(const poei_plan *part, size_t pass) {
+  return (part->sampler != NULL) == (pass == 0);
 }
 
 static poe_status draw_mixture(poei_session *session, const poei_plan *plan, const char *method,
                                const poei_run_options *options, poei_sampling *sampling, poe_error *error) {
   size_t n = options->chains * options->draws, parts = plan->n_parts;
   uint32_t *label = poei_alloc(n, sizeof *label);
-  size_t *most = poei_calloc(2 * parts, sizeof *most);
+  size_t *most = poei_calloc(parts, sizeof *most), *used = poei_alloc(parts, sizeof *used);
+  size_t *have = poei_calloc(parts, sizeof *have); /* draws each component gave */
   double *weight = poei_alloc(parts, sizeof *weight);
-  poe_status status = label == NULL || most == NULL || weight == NULL
+  poe_status status = label == NULL || most == NULL || used == NULL || have == NULL || weight == NULL
                           ? poe_error_set(error, POE_E_MEMORY, "out of memory")
                           : poei_draws_create(options->chains, options->draws, plan->dim, &sampling->draws, error);
   if (status == POE_OK) {
-    draw_labels(plan, options, label, most, weight, most + parts);
+    draw_labels(plan, options, label, most, weight, used);
     sampling->exact = plan->log_z_error == 0.0;
     draw_method(sampling, poei_method_word(POEI_METHOD_MIXTURE));
   }
-  for (size_t k = 0; status == POE_OK && k < parts && !sampling->draws.interrupted; k++) {
-    if (most[k] > 0) {
-      status = draw_component(session, plan, k, method, options, most[k], label, sampling, error);
+  for (size_t turn = 0; status == POE_OK && turn < 2 * parts && !sampling->draws.interrupted; turn++) {
+    size_t k = turn % parts;
+    if (most[k] > 0 && draw_in_pass(plan->parts[k], turn / parts)) {
+      status = draw_component(session, plan, k, method, options, most[k], label, &have[k], sampling, error);
     }
   }
   if (status == POE_OK && sampling->draws.interrupted) {
-    status = poe_error_set(error, POE_E_INTERRUPTED, "interrupted before every component of the mixture was drawn");
+    status = draw_mixture_cut(parts, label, most, have, used, &sampling->draws, error);
   }
   poei_free(label);
   poei_free(most);
+  poei_free(used);
+  poei_free(have);
   poei_free(weight);
   return status;
+}
+
+/* The draws of block b beside those of the others; *kept: how many draws every block so far has. */
+static poe_status draw_block(poei_session *session, const poei_plan *plan, size_t b, const char *method,
+                             const poei_run_options *options, size_t *kept, poei_sampling *sampling, poe_error *error) {
+  poei_run_options part_options = *options;
+  part_options.seed = poei_part_seed(options->seed, b);
+  poei_sampling part = {0};
+  poe_status status = poei_draw(session, plan->parts[b], method, &part_options, NULL, 0, &part, error);
+  if (status != POE_OK) {
+    return status;
+  }
+  *kept = part.draws.draws < *kept ? part.draws.draws : *kept;
+  for (size_t c = 0; c < options->chains; c++) {
+    for (size_t i = 0; i < *kept; i++) {
+      draw_take(&sampling->draws, &part.draws, c, i, i, plan->part_index[b]);
+    }
+  }
+  draw_add(sampling, &part);
+  poei_sampling_free(&part);
+  return POE_OK;
 }
 
 static poe_status draw_blocks(poei_session *session, const poei_plan *plan, const char *method,
                               const poei_run_options *options, poei_sampling *sampling, poe_error *error) {
   poe_status status = poei_draws_create(options->chains, options->draws, plan->dim, &sampling->draws, error);
+  size_t kept = options->draws;
   sampling->exact = true;
   draw_method(sampling, poei_method_word(POEI_METHOD_BLOCKS));
-  for (size_t b = 0; status == POE_OK && b < plan->n_parts; b++) {
-    poei_run_options part_options = *options;
-    part_options.seed = draw_part_seed(options->seed, b);
-    poei_sampling part = {0};
-    status = poei_draw(session, plan->parts[b], method, &part_options, NULL, 0, &part, error);
-    poei_draws *whole = &sampling->draws;
-    if (status == POE_OK && part.draws.draws < whole->draws) {
-      status = poe_error_set(error, POE_E_INTERRUPTED, "interrupted before every block was drawn");
+  for (size_t turn = 0; status == POE_OK && turn < 2 * plan->n_parts; turn++) {
+    size_t b = turn % plan->n_parts;
+    if (draw_in_pass(plan->parts[b], turn / plan->n_parts)) {
+      status = draw_block(session, plan, b, method, options, &kept, sampling, error);
     }
-    for (size_t c = 0; status == POE_OK && c < whole->chains; c++) {
-      for (size_t i = 0; i < whole->draws; i++) {
-        draw_take(whole, &part.draws, c, i, i, plan->part_index[b]);
-      }
-    }
-    whole->gradient_evaluations += part.draws.gradient_evaluations;
-    whole->density_evaluations += part.draws.density_evaluations;
-    sampling->exact = sampling->exact && part.exact;
-    sampling->biased = part.biased != NULL ? part.biased : sampling->biased;
-    poei_sampling_free(&part);
+  }
+  if (status == POE_OK && kept == 0) {
+    status = poe_error_set(error, POE_E_INTERRUPTED, "interrupted before every block was drawn");
+  } else if (status == POE_OK) {
+    poei_draws_cut(&sampling->draws, kept);
   }
   return status;
 }
 
-/* The density of every draw under the whole target, in the user's space: parts only know their own. */
+/* The density of every draw under the whole target, in the user's space: parts know their own only, kernels that of the
+ * unconstrained coordinates. */
 static poe_status draw_fill_lp(poei_session *session, const poei_plan *plan, poei_draws *draws, poe_error *error) {
   if ((poe_expert_traits(plan->expert)->capabilities & POE_CAN_EVAL) == 0) {
     return POE_OK;
@@ -257,13 +315,25 @@ static poe_status draw_auto(poei_session *session, const poei_plan *plan, const 
   return draw_mcmc(plan, gradient ? &poei_hmc_kernel : &poei_rwm_kernel, options, init, n_init, sampling, error);
 }
 
-static poe_status draw_forced(const poei_plan *plan, const char *method, const poei_run_options *options,
-                              const double *init, size_t n_init, poei_sampling *sampling, poe_error *error) {
-  if (strcmp(method, "exact") == 0) {
-    if (plan->sampler == NULL) {
-      return poe_error_set(error, POE_E_CAPABILITY, "the target has no exact draws: %s", plan->reason);
-    }
+static poe_status draw_forced_exact(poei_session *session, const poei_plan *plan, const poei_run_options *options,
+                                    poei_sampling *sampling, poe_error *error) {
+  if (plan->sampler != NULL) {
     return draw_exact(plan, options, sampling, error);
+  }
+  if (plan->method == POEI_METHOD_MIXTURE) {
+    return draw_mixture(session, plan, "exact", options, sampling, error);
+  }
+  if (plan->method == POEI_METHOD_BLOCKS) {
+    return draw_blocks(session, plan, "exact", options, sampling, error);
+  }
+  return poe_error_set(error, POE_E_CAPABILITY, "the target has no exact draws: %s", plan->reason);
+}
+
+static poe_status draw_forced(poei_session *session, const poei_plan *plan, const char *method,
+                              const poei_run_options *options, const double *init, size_t n_init,
+                              poei_sampling *sampling, poe_error *error) {
+  if (strcmp(method, "exact") == 0) {
+    return draw_forced_exact(session, plan, options, sampling, error);
   }
   if (strcmp(method, "smc") == 0) {
     if (plan->base == NULL) {
@@ -278,22 +348,37 @@ static poe_status draw_forced(const poei_plan *plan, const char *method, const p
   return draw_mcmc(plan, kernel, options, init, n_init, sampling, error);
 }
 
+/* Starting points are for kernels: elsewhere they would be ignored. */
+static poe_status draw_check_init(const poei_plan *plan, const char *method, size_t n_init, poe_error *error) {
+  bool kernel = poei_kernel_find(method) != NULL || (strcmp(method, "auto") == 0 && plan->method == POEI_METHOD_MCMC);
+  if (n_init == 0 || kernel) {
+    return POE_OK;
+  }
+  poe_error_set(error, POE_E_USAGE, "starting points have no meaning: the target is drawn by %s",
+                strcmp(method, "auto") == 0 ? poei_method_word(plan->method) : method);
+  poe_error_hint(error, "name a kernel, such as method hmc, to start chains there");
+  return POE_E_USAGE;
+}
+
 poe_status poei_draw(poei_session *session, const poei_plan *plan, const char *method, const poei_run_options *options,
                      const double *init, size_t n_init, poei_sampling *sampling, poe_error *error) {
   memset(sampling, 0, sizeof *sampling);
-  poe_status status;
-  if (method == NULL || strcmp(method, "auto") == 0) {
+  method = method == NULL ? "auto" : method;
+  poe_status status = draw_check_init(plan, method, n_init, error);
+  if (status == POE_OK && strcmp(method, "auto") == 0) {
     status = draw_auto(session, plan, options, init, n_init, sampling, error);
-  } else {
-    status = draw_forced(plan, method, options, init, n_init, sampling, error);
+  } else if (status == POE_OK) {
+    status = draw_forced(session, plan, method, options, init, n_init, sampling, error);
   }
-  if (status == POE_OK && (plan->method == POEI_METHOD_MIXTURE || plan->method == POEI_METHOD_BLOCKS)) {
+  if (status == POE_OK && sampling->draws.draws == 0) {
+    status = poe_error_set(error, POE_E_INTERRUPTED, "interrupted before the first draw");
+  }
+  if (status == POE_OK) {
     status = draw_fill_lp(session, plan, &sampling->draws, error);
   }
   if (status == POE_OK && plan->has_log_z) {
     sampling->has_log_z = true;
-    bool exact = plan->log_z_error == 0.0 && plan->log_z_method != POEI_METHOD_QUADRATURE;
-    sampling->log_z = (poei_log_z){plan->log_z, plan->log_z_error, exact, poei_method_word(plan->log_z_method), NAN};
+    sampling->log_z = poei_plan_known_log_z(plan);
   }
   if (status != POE_OK) {
     poei_sampling_free(sampling);

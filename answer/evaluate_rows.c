@@ -142,6 +142,43 @@ poe_status poei_apply_rows(const poei_session *session, const poe_map *map, poe_
   return status;
 }
 
+/* ---- rows over all coordinates of the program ---- */
+
+/* x[n, d] = full[n, total] at coordinates[d]; on the heap, NULL when out of memory. */
+static double *rows_gather(size_t n, size_t total, const double *full, size_t d, const size_t *coordinates) {
+  double *x = poei_alloc(n * d, sizeof *x);
+  for (size_t i = 0; x != NULL && i < n; i++) {
+    for (size_t j = 0; j < d; j++) {
+      x[i * d + j] = full[i * total + coordinates[j]];
+    }
+  }
+  return x;
+}
+
+poe_status poei_full_values(const poei_session *session, const poei_solved *solved, size_t n, const double *full,
+                            double *logp, poe_error *error) {
+  size_t d = solved->target.dim;
+  double *x = rows_gather(n, poei_program_dim(session->program), full, d, solved->target.coordinates);
+  if (x == NULL) {
+    return poe_error_set(error, POE_E_MEMORY, "out of memory for %zu points", n);
+  }
+  poe_status status = poei_evaluate_rows(session, solved->plan->expert, (poe_rows){n, d, d, x}, logp, NULL, error);
+  poei_free(x);
+  return status;
+}
+
+poe_status poei_full_derived(const poei_session *session, const poei_derived *derived, size_t n, const double *full,
+                             double *y, poe_error *error) {
+  size_t d = derived->in_dim;
+  double *x = rows_gather(n, poei_program_dim(session->program), full, d, derived->coordinates);
+  if (x == NULL) {
+    return poe_error_set(error, POE_E_MEMORY, "out of memory for %zu values of '%s'", n, derived->name);
+  }
+  poe_status status = poei_apply_rows(session, derived->map, (poe_rows){n, d, d, x}, y, error);
+  poei_free(x);
+  return status;
+}
+
 size_t poei_program_dim(const poei_program *program) {
   size_t dim = 0;
   for (size_t i = 0; i < poei_program_variable_count(program); i++) {

@@ -1,19 +1,17 @@
 /* The verb explain: the plan, before anything is computed. Constants that would be estimated are not: the plan is made
- * as if they were 0, and listed. */
-#include <stdio.h>
-#include <string.h>
-
+ * as if they were 0, and they are counted. */
 #include "answer/session.h"
 #include "core/alloc.h"
 #include "formats/text_file.h"
 
-static poe_status explain_plan(poei_session *session, const poei_target *target, poei_plan **plan, size_t *constants,
-                               poe_error *error) {
+poe_status poei_plan_outline(poei_session *session, const poei_target *target, poei_plan **plan, size_t *constants,
+                             poe_error *error) {
   poei_plan_options options;
   poei_plan_options_default(&options);
   options.no_rewrite = session->no_rewrite;
   poe_expert *tree = poe_expert_retain(target->expert);
   *constants = 0;
+  *plan = NULL;
   poe_status status = poei_plan_build(tree, &options, plan, error);
   while (status == POE_OK && (*plan)->n_holes > 0) {
     poei_constant zero = {(*plan)->holes[0], 0.0, 0.0};
@@ -32,21 +30,32 @@ static poe_status explain_plan(poei_session *session, const poei_target *target,
   return status;
 }
 
-static json_t *explain_rules(const poei_plan *plan) {
-  json_t *rules = json_array();
+static poe_status explain_json(const poei_target *target, const poei_plan *plan, const char *tree, size_t constants,
+                               json_t **result, poe_error *error) {
+  json_t *rules = json_array(), *parts = json_array();
+  poe_status status = POE_OK;
   for (size_t i = 0; i < plan->n_rules; i++) {
-    json_array_append_new(rules, json_pack("{s:s,s:s}", "rule", plan->rules[i].rule, "what", plan->rules[i].what));
+    json_t *rule = json_pack("{s:s,s:s}", "rule", plan->rules[i].rule, "what", plan->rules[i].what);
+    status = poei_json_append(status, rules, rule, error);
   }
-  return rules;
-}
-
-static json_t *explain_parts(const poei_plan *plan) {
-  json_t *parts = json_array();
   for (size_t i = 0; i < plan->n_parts; i++) {
-    json_array_append_new(parts, json_pack("{s:s,s:s,s:b}", "method", poei_method_word(plan->parts[i]->method),
-                                           "reason", plan->parts[i]->reason, "exact", (int)plan->parts[i]->exact));
+    json_t *part = json_pack("{s:s,s:s,s:b}", "method", poei_method_word(plan->parts[i]->method), "reason",
+                             plan->parts[i]->reason, "exact", (int)plan->parts[i]->exact);
+    status = poei_json_append(status, parts, part, error);
   }
-  return parts;
+  if (status == POE_OK) {
+    *result = json_pack("{s:s,s:s,s:I,s:s,s:O,s:s,s:b,s:s,s:I,s:I}", "target", target->name, "expression", target->text,
+                        "dimensions", (json_int_t)target->dim, "tree", tree, "rules", rules, "method",
+                        poei_method_word(plan->method), "exact", (int)plan->exact, "reason", plan->reason,
+                        "scratch_bytes", (json_int_t)plan->scratch_bytes, "constants", (json_int_t)constants);
+    status = poei_json_made(*result, error);
+  }
+  if (plan->n_parts > 0) {
+    status = poei_json_set(status, *result, "parts", json_incref(parts), error);
+  }
+  json_decref(rules);
+  json_decref(parts);
+  return status;
 }
 
 poe_status poei_answer_explain(poei_session *session, const poei_action *action, json_t **result, poe_error *error) {
@@ -59,19 +68,13 @@ poe_status poei_answer_explain(poei_session *session, const poei_action *action,
   }
   poei_plan *plan = NULL;
   size_t constants = 0;
-  status = explain_plan(session, &target, &plan, &constants, error);
+  status = poei_plan_outline(session, &target, &plan, &constants, error);
   char *tree = status == POE_OK ? poei_program_tree(session->program, expression, session->diagnostics) : NULL;
   if (status == POE_OK && tree == NULL) {
     status = poe_error_set(error, POE_E_MEMORY, "out of memory");
   }
   if (status == POE_OK) {
-    *result = json_pack("{s:s,s:s,s:I,s:s,s:o,s:s,s:b,s:s,s:I,s:I}", "target", target.name, "expression", target.text,
-                        "dimensions", (json_int_t)target.dim, "tree", tree, "rules", explain_rules(plan), "method",
-                        poei_method_word(plan->method), "exact", (int)plan->exact, "reason", plan->reason,
-                        "scratch_bytes", (json_int_t)plan->scratch_bytes, "constants", (json_int_t)constants);
-    if (plan->n_parts > 0) {
-      json_object_set_new(*result, "parts", explain_parts(plan));
-    }
+    status = explain_json(&target, plan, tree, constants, result, error);
   }
   poei_free(tree);
   poei_plan_destroy(plan);

@@ -12,12 +12,12 @@ enum { LOG_Z_ROUNDS = 6 }; /* doublings of the particles before the tolerance is
 /* Independent blocks: sums; errors in quadrature. */
 static poe_status log_z_blocks(poei_session *session, const poei_plan *plan, uint64_t seed, double tolerance,
                                size_t islands, size_t particles, poei_log_z *result, poe_error *error) {
-  double total = plan->has_log_z ? plan->log_z : 0.0, variance = 0.0;
+  double total = 0.0, variance = 0.0;
   bool exact = true;
   for (size_t i = 0; i < plan->n_parts; i++) {
     poei_log_z part = {0};
-    poe_status status = poei_plan_log_z(session, plan->parts[i], seed + i, tolerance / sqrt((double)plan->n_parts),
-                                        islands, particles, &part, error);
+    poe_status status = poei_plan_log_z(session, plan->parts[i], poei_part_seed(seed, i),
+                                        tolerance / sqrt((double)plan->n_parts), islands, particles, &part, error);
     if (status != POE_OK) {
       return status;
     }
@@ -35,7 +35,8 @@ static poe_status log_z_smc(poei_session *session, const poei_plan *plan, uint64
     poei_run_options options = {.chains = islands,
                                 .draws = particles << round,
                                 .thin = 1,
-                                .seed = seed + round,
+                                .estimate_only = true,
+                                .seed = poei_part_seed(seed, round),
                                 .pool = session->pool,
                                 .monitor = session->monitor};
     poei_draws draws = {0};
@@ -57,11 +58,15 @@ static poe_status log_z_smc(poei_session *session, const poei_plan *plan, uint64
   }
 }
 
+poei_log_z poei_plan_known_log_z(const poei_plan *plan) {
+  bool exact = plan->log_z_error == 0.0 && plan->log_z_method != POEI_METHOD_QUADRATURE;
+  return (poei_log_z){plan->log_z, plan->log_z_error, exact, poei_method_word(plan->log_z_method), NAN};
+}
+
 poe_status poei_plan_log_z(poei_session *session, const poei_plan *plan, uint64_t seed, double tolerance,
                            size_t islands, size_t particles, poei_log_z *result, poe_error *error) {
   if (plan->has_log_z) {
-    bool exact = plan->log_z_error == 0.0 && plan->log_z_method != POEI_METHOD_QUADRATURE;
-    *result = (poei_log_z){plan->log_z, plan->log_z_error, exact, poei_method_word(plan->log_z_method), NAN};
+    *result = poei_plan_known_log_z(plan);
     return POE_OK;
   }
   if (plan->method == POEI_METHOD_BLOCKS) {
@@ -75,6 +80,27 @@ poe_status poei_plan_log_z(poei_session *session, const poei_plan *plan, uint64_
                  "multiply the target by an expert over all its coordinates that can be drawn exactly, such as a "
                  "gaussian: sequential Monte Carlo can then start there");
   return POE_E_CAPABILITY;
+}
+
+/* An estimate also says how many draws it is worth and whether --tol was reached. */
+static poe_status logz_json(const poei_solved *solved, const poei_log_z *z, double tolerance, json_t **result,
+                            poe_error *error) {
+  json_t *out = json_pack("{s:s,s:o,s:o,s:b,s:s,s:n}", "target", solved->target.name, "log_z",
+                          poei_json_number(z->log_z), "std_error", poei_json_number(z->std_error), "exact",
+                          (int)z->exact, "method", z->method, "gap");
+  poe_status status = poei_json_made(out, error);
+  if (!z->exact) {
+    status = poei_json_set(status, out, "tolerance_reached", json_boolean(z->std_error <= tolerance), error);
+  }
+  if (isfinite(z->ess)) {
+    status = poei_json_set(status, out, "ess", poei_json_number(z->ess), error);
+  }
+  if (status != POE_OK) {
+    json_decref(out);
+    return status;
+  }
+  *result = out;
+  return POE_OK;
 }
 
 poe_status poei_answer_logz(poei_session *session, const poei_action *action, json_t **result, poe_error *error) {
@@ -97,14 +123,7 @@ poe_status poei_answer_logz(poei_session *session, const poei_action *action, js
   poei_log_z z = {0};
   status = poei_plan_log_z(session, solved.plan, session->seed, tolerance, islands, particles, &z, error);
   if (status == POE_OK) {
-    *result = json_pack("{s:s,s:o,s:o,s:b,s:s,s:n}", "target", solved.target.name, "log_z", poei_json_number(z.log_z),
-                        "std_error", poei_json_number(z.std_error), "exact", (int)z.exact, "method", z.method, "gap");
-    if (*result != NULL && isfinite(z.ess)) {
-      json_object_set_new(*result, "ess", poei_json_number(z.ess));
-    }
-    if (*result == NULL) {
-      status = poe_error_set(error, POE_E_MEMORY, "out of memory");
-    }
+    status = logz_json(&solved, &z, tolerance, result, error);
   }
   poei_solved_free(&solved);
   return status;

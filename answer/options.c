@@ -68,7 +68,8 @@ poe_status poei_option_integer(const poei_action *action, const char *name, size
   char *end = NULL;
   errno = 0;
   unsigned long long value = strtoull(text, &end, 10);
-  if (end == text || *end != '\0' || errno != 0 || text[0] == '-' || value < low || value > high) {
+  bool digits = text[0] >= '0' && text[0] <= '9'; /* strtoull takes blanks and signs */
+  if (!digits || *end != '\0' || errno != 0 || value < low || value > high) {
     char wanted[96];
     snprintf(wanted, sizeof wanted, "a whole number from %zu to %zu", low, high);
     return option_error(action, name, error, wanted);
@@ -101,10 +102,6 @@ char *poei_session_path(const poei_session *session, const char *name) {
 poe_status poei_run_options_read(const poei_session *session, const poei_action *action, poei_run_options *options,
                                  poe_error *error) {
   memset(options, 0, sizeof *options);
-  options->chains = 4;
-  options->warmup = 1000;
-  options->draws = 1000;
-  options->thin = 1;
   options->seed = session->seed;
   options->pool = session->pool;
   options->monitor = session->monitor;
@@ -119,10 +116,13 @@ poe_status poei_run_options_read(const poei_session *session, const poei_action 
     status = poei_option_integer(action, "thin", 1, 1u << 20, &options->thin, error);
   }
   if (status == POE_OK) {
-    status = poei_option_number(action, "step_size", 0.0, 1e6, &options->step_size, error);
+    status = poei_option_number(action, "step_size", 1e-300, 1e6, &options->step_size, error);
   }
   if (status == POE_OK) {
-    status = poei_option_integer(action, "leapfrog", 0, 1u << 16, &options->leapfrog, error);
+    status = poei_option_integer(action, "leapfrog", 1, 1u << 16, &options->leapfrog, error);
+  }
+  if (options->warmup == 0) {
+    options->warmup = POEI_NO_WARMUP;
   }
   return status;
 }

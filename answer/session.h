@@ -41,6 +41,15 @@ const char *const *poei_option_items(const poei_action *action, const char *name
  */
 char *poei_session_path(const poei_session *session, const char *name);
 
+/* ---- building results (answer/json.c) ---- */
+
+/* One step of building: adds `value` (a new reference, taken in any case) unless an earlier step failed. Returns
+ * `status` when that is not POE_OK, else POE_E_MEMORY when jansson ran out of memory (a NULL value says so). */
+poe_status poei_json_set(poe_status status, json_t *object, const char *key, json_t *value, poe_error *error);
+poe_status poei_json_append(poe_status status, json_t *array, json_t *value, poe_error *error);
+/* POE_E_MEMORY for NULL. */
+poe_status poei_json_made(const json_t *value, poe_error *error);
+
 /* ---- targets with all their constants (answer/solve.c) ---- */
 
 /* One estimated constant that a plan needed. */
@@ -64,6 +73,9 @@ poe_status poei_solve(poei_session *session, const char *expression, poei_solved
  * not be proper (plan->expert is all that may be used of the plan). */
 poe_status poei_solve_values(poei_session *session, const char *expression, poei_solved *solved, poe_error *error);
 void poei_solved_free(poei_solved *solved);
+/* The plan of a target before anything is estimated: constants that would be are taken as 0 and counted. */
+poe_status poei_plan_outline(poei_session *session, const poei_target *target, poei_plan **plan, size_t *constants,
+                             poe_error *error);
 /* Moves the first error of the session's diagnostics into *error and returns its status. */
 poe_status poei_session_error(const poei_session *session, poe_error *error);
 
@@ -76,15 +88,21 @@ typedef struct poei_log_z {
   double ess;         /* of SMC; NaN otherwise */
 } poei_log_z;
 
+/* log Z as the plan knows it (plan->has_log_z). */
+poei_log_z poei_plan_known_log_z(const poei_plan *plan);
+
 /* Defaults of an estimate: standard error to reach, independent islands, particles of each to begin with. */
 #define POEI_LOG_Z_TOLERANCE 0.05
-enum { POEI_LOG_Z_ISLANDS = 8, POEI_LOG_Z_PARTICLES = 512 };
+enum { POEI_LOG_Z_ISLANDS = 8, POEI_LOG_Z_PARTICLES = 128 };
 
 /* log Z of a plan: exact, by quadrature, or by SMC repeated with more particles until std_error <= tolerance. */
 poe_status poei_plan_log_z(poei_session *session, const poei_plan *plan, uint64_t seed, double tolerance,
                            size_t islands, size_t particles, poei_log_z *result, poe_error *error);
 
 /* ---- draws (answer/draw.c) ---- */
+
+/* The seed of part `index` of a run: of a component, a block, a repetition. */
+uint64_t poei_part_seed(uint64_t seed, size_t index);
 
 typedef struct poei_sampling {
   poei_draws draws; /* the target's free coordinates, user's space */
@@ -95,7 +113,9 @@ typedef struct poei_sampling {
   poei_log_z log_z;
 } poei_sampling;
 
-/* Draws by the plan's own method (method "auto") or a forced one: "exact", "smc" or a kernel's name. */
+/* Draws by the plan's own method (method NULL or "auto") or a forced one: "exact", "smc" or a kernel's name. Kernels
+ * start at init[n_init, dim] in turn. draws.lp is the log-density of the target in the user's space. An interrupted run
+ * is POE_OK with draws.interrupted set and what was drawn, or POE_E_INTERRUPTED when that is nothing. */
 poe_status poei_draw(poei_session *session, const poei_plan *plan, const char *method, const poei_run_options *options,
                      const double *init, size_t n_init, poei_sampling *sampling, poe_error *error);
 void poei_sampling_free(poei_sampling *sampling);
@@ -116,6 +136,11 @@ poe_status poei_runner_rows(poei_runner *runner, const poe_expert *expert, poe_r
 void poei_runner_close(poei_runner *runner);
 /* y[n, out] = map(x), in tiles over the pool. */
 poe_status poei_apply_rows(const poei_session *session, const poe_map *map, poe_rows rows, double *y, poe_error *error);
+/* The same from rows over all coordinates of the program, full[n, total]: logp[n] of a target, y[n, derived->dim]. */
+poe_status poei_full_values(const poei_session *session, const poei_solved *solved, size_t n, const double *full,
+                            double *logp, poe_error *error);
+poe_status poei_full_derived(const poei_session *session, const poei_derived *derived, size_t n, const double *full,
+                             double *y, poe_error *error);
 /* Rows of all coordinates of the program, [n, total], from draws of a target: free coordinates copied, clamped ones
  * filled, others NaN. */
 void poei_expand_rows(const poei_program *program, const poei_target *target, size_t n, const double *x, double *full);
@@ -134,11 +159,26 @@ bool poei_program_density_named(const poei_program *program, const char *name);
 /* {passed, reasons[]} of a gate; a new reference. */
 json_t *poei_gate_json(const poei_gate *gate);
 
-/* Writes draws as .npz (one array per variable and per name in save[n_save], sample_stats.*) or .csv (CmdStan's layout,
- * one file per chain). `failed`: the gate failed, which the file says. */
+/* Whether draws can be written to `path` with save[n_save], asked before they are made: the ending, the folder, the
+ * names. path NULL: only the names. */
+poe_status poei_save_check(poei_session *session, const char *path, size_t n_save, const char *const *save,
+                           poe_error *error);
+/* Writes draws as .npz or .csv (CmdStan's layout, one file per chain): the variables of the target, the derived
+ * variables in save[n_save], and the sampler's statistics. Both say whether the gate passed (gate NULL: they do not). */
 poe_status poei_save_draws(poei_session *session, const poei_target *target, const poei_sampling *sampling,
                            const char *path, size_t n_save, const char *const *save, const poei_gate *gate,
                            poe_error *error);
+
+/* Scores of n points of d coordinates in a file, by its ending: .npy (log_density), .npz (log_density, grad, each.NAME)
+ * or .csv (the same as columns). grad[n, d] and each[n_each][n] may be NULL. */
+typedef struct poei_scores {
+  size_t n, d, n_each;
+  double *logp, *grad;
+  const char **names; /* [n_each]    */
+  double *each;       /* [n_each, n] */
+} poei_scores;
+poe_status poei_scores_check(const char *path, poe_error *error);
+poe_status poei_scores_save(const char *path, const poei_scores *scores, poe_error *error);
 
 /* ---- verbs: each gives a new JSON object (json_decref) ---- */
 

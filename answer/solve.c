@@ -4,7 +4,7 @@
  * Each is itself an expression: it is planned, estimated by its plan's own method, and put into a new tree, until no
  * hole is left. The estimate's seed is its digest, so everybody gets the same number.
  */
-#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "answer/digest.h"
@@ -12,6 +12,7 @@
 #include "core/alloc.h"
 
 enum { ESTIMATES_MAX = 4096 };
+enum { ESTIMATE_VERSION = 1 }; /* grows when estimates of the same expression change: old cache entries are then void */
 
 poe_status poei_session_error(const poei_session *session, poe_error *error) {
   const poei_diagnostics *list = session->diagnostics;
@@ -29,7 +30,7 @@ poe_status poei_session_error(const poei_session *session, poe_error *error) {
 static poe_status solve_estimate(poei_session *session, const poe_expert *hole, const poei_plan_options *options,
                                  poei_estimate *estimate, poe_error *error) {
   char hex[65];
-  poe_status status = poei_digest(session->program, hole, "log_z smc 8x512 tol 0.05", hex, error);
+  poe_status status = poei_digest(session->program, hole, "log_z smc 8x128 tol 0.05", hex, error);
   if (status != POE_OK) {
     return status;
   }

@@ -28,7 +28,7 @@ typedef enum poei_method {
 const char *poei_method_word(poei_method method);
 
 typedef struct poei_plan_options {
-  bool values_only;      /* rewrite and find holes only: no method is chosen, properness is not checked (for score) */
+  bool values_only;     /* rewrite and find holes only: no method is chosen, properness is not checked (for score) */
   bool no_rewrite;      /* keep the tree as written                            */
   size_t mixture_limit; /* components a distributed product may have (default 4096)     */
   size_t state_limit;   /* states an enumeration may visit (default 2^20)      */
@@ -47,7 +47,8 @@ typedef struct poei_plan {
   poe_expert *expert;  /* rewritten: equal log p everywhere, user's space                             */
   size_t dim;
   size_t n_holes;     /* unfilled constants: nothing below is set while there are any                */
-  poe_expert **holes; /* [n_holes] the un-normalised children, innermost first, each expression once  */
+  poe_expert **holes; /* [n_holes] the un-normalised children in `written`, each once; only those with no hole inside:
+                         once these are filled, the next plan lists the ones around them           */
   size_t n_rules;
   poei_rule_fired *rules;
 

@@ -1,8 +1,8 @@
 /* The gate: may these draws be trusted? (diagnostics.h)
  *
  * Up to 8 chains: split rank-normalised R-hat and bulk and tail ESS >= 100 per chain. More: nested R-hat over 8
- * superchains (the largest number <= 8 that divides the chains; the chains left over otherwise join none) and a total
- * ESS >= 400. No divergence; E-BFMI >= 0.3; everything finite; something accepted; a biased kernel never passes.
+ * superchains (or the largest number below that divides the chains; plain R-hat when none does) and a total ESS >= 400.
+ * No divergence; E-BFMI >= 0.3; everything finite; something accepted; a biased kernel never passes.
  *
  * The limit of R-hat. If all chains sample the target, the means of the G groups that R-hat compares (2 per chain, or
  * 2 per superchain) are nearly independent with variance s^2 G / E, where E is the effective number of draws in all, so

@@ -7,9 +7,12 @@
  * not lessen. An island's estimate of Z = int base rest / int base is the product of the mean incremental weights (Del
  * Moral, Doucet and Jasra 2006, equation 14; unbiased for a fixed path). The mean over islands is reported.
  *
- * Hard edges: draws where rest = 0 are never particles. The base is drawn until N of its draws are inside; with n draws
- * needed, (N - 1)/(n - 1) is unbiased for the mass inside (inverse sampling, Haldane 1945), relative variance
- * (1 - p)/(N - 2). The particles are exact draws of the base restricted to the support of rest.
+ * The first step is taken from a larger pool of draws (smc_pool.c) where enough of them lie inside the support of rest.
+ *
+ * Hard edges: draws where rest = 0 are never particles. Where the pool does not suffice, the base is drawn until N of
+ * its draws are inside; with n draws needed, (N - 1)/(n - 1) is unbiased for the mass inside (inverse sampling, Haldane
+ * 1945), relative variance (1 - p)/(N - 2). The particles are exact draws of the base restricted to the support of
+ * rest.
  *
  * Error: with W_k the share of first ancestor k in the last weights, N/(N-1) sum_k (W_k - 1/N)^2 estimates the relative
  * variance of one island's Z (Chan and Lai 2013, equation 2.13; Lee and Whiteley 2018: the genealogy of a single run).
@@ -116,6 +119,13 @@ static poe_status smc_create(poei_smc *smc, poe_error *error) {
 
 /* ---- draws of the base ---- */
 
+poe_rng poei_smc_base_address(const poei_smc *smc, size_t round, size_t row) {
+  poe_rng at = poe_rng_child(smc->root, POEI_SMC_KEY_BASE);
+  at.chain = (uint32_t)row;
+  at.step = (uint32_t)round;
+  return at;
+}
+
 /* Task: one tile of candidates of one island, drawn into `start`, their log rest into `logp`. */
 static poe_status smc_task_base(void *context, size_t tile, poe_scratch *scratch, poe_error *error) {
   poei_smc *smc = context;
@@ -123,11 +133,8 @@ static poe_status smc_task_base(void *context, size_t tile, poe_scratch *scratch
   if (smc->island[tile / smc->tiles].filled == smc->particles) {
     return POE_OK;
   }
-  poe_rng root = poe_rng_child(smc->root, POEI_SMC_KEY_BASE);
   for (size_t i = 0; i < n; i++) {
-    smc->at[first + i] = root;
-    smc->at[first + i].chain = (uint32_t)(first + i);
-    smc->at[first + i].step = (uint32_t)smc->round;
+    smc->at[first + i] = poei_smc_base_address(smc, smc->round, first + i);
   }
   poe_rows_out out = {.n = n, .d = d, .ld = d, .x = smc->start + first * d};
   poe_status status = poe_expert_sample(smc->base, out, smc->at + first, scratch, error);
@@ -140,21 +147,35 @@ static poe_status smc_task_base(void *context, size_t tile, poe_scratch *scratch
   return poei_density_eval(&rest, n, d, smc->start + first * d, smc->logp + first, NULL, scratch, error);
 }
 
+poe_status poei_smc_draw_base(poei_smc *smc, poe_error *error) {
+  return poei_workers_run(&smc->workers, smc->islands * smc->tiles, smc_task_base, smc, error);
+}
+
+poe_status poei_smc_check_values(const poei_smc *smc, size_t which, poe_error *error) {
+  for (size_t i = 0; i < smc->particles; i++) {
+    double value = smc->logp[which * smc->particles + i];
+    if (isnan(value) || value == INFINITY) {
+      poe_error_set(error, POE_E_NUMERIC, "the log density of `%s` is %g at a draw of `%s`",
+                    poe_expert_ops_of(smc->rest)->kind, value, poe_expert_ops_of(smc->base)->kind);
+      poe_error_hint(error, "it was draw %zu of island %zu", smc->round * smc->particles + i, which);
+      return POE_E_NUMERIC;
+    }
+  }
+  return POE_OK;
+}
+
 /* Keeps the candidates inside the support of rest, in order, until the island is full. */
 static poe_status smc_keep(poei_smc *smc, size_t which, poe_error *error) {
   poei_smc_island *island = &smc->island[which];
   size_t n = smc->particles, d = smc->d;
+  poe_status status = poei_smc_check_values(smc, which, error);
+  if (status != POE_OK) {
+    return status;
+  }
   for (size_t i = 0; i < n && island->filled < n; i++) {
     size_t from = which * n + i, to = which * n + island->filled;
-    double value = smc->logp[from];
-    if (isnan(value) || value == INFINITY) {
-      poe_error_set(error, POE_E_NUMERIC, "the log density of `%s` is %g at a draw of `%s`",
-                    poe_expert_ops_of(smc->rest)->kind, value, poe_expert_ops_of(smc->base)->kind);
-      poe_error_hint(error, "it was draw %zu of island %zu", smc->round * n + i, which);
-      return POE_E_NUMERIC;
-    }
     island->tried++;
-    if (value != -INFINITY) {
+    if (smc->logp[from] != -INFINITY) {
       memcpy(smc->x + to * d, smc->start + from * d, d * sizeof(double));
       smc->eve[to] = island->filled++;
     }
@@ -174,7 +195,7 @@ static poe_status smc_fill(poei_smc *smc, poe_error *error) {
       poe_error_hint(error, "check that the supports overlap, or start from an expert whose draws reach the others'");
       return POE_E_NUMERIC;
     }
-    status = poei_workers_run(&smc->workers, smc->islands * smc->tiles, smc_task_base, smc, error);
+    status = poei_smc_draw_base(smc, error);
     full = 0;
     for (size_t m = 0; m < smc->islands && status == POE_OK; m++) {
       status = smc->island[m].filled < smc->particles ? smc_keep(smc, m, error) : POE_OK;
@@ -191,8 +212,7 @@ static poe_status smc_fill(poei_smc *smc, poe_error *error) {
 
 /* ---- weights ---- */
 
-/* Weights for a change of beta, normalised, into weight[n]; their ESS as a fraction and the log of their mean. */
-static double smc_weigh(const double *log_rest, size_t n, double change, double *weight, double *log_mean) {
+double poei_smc_weigh(const double *log_rest, size_t n, double change, double *weight, double *log_mean) {
   double most = -INFINITY, sum = 0.0, squares = 0.0;
   for (size_t i = 0; i < n; i++) {
     most = fmax(most, log_rest[i]);
@@ -212,22 +232,21 @@ static double smc_weigh(const double *log_rest, size_t n, double change, double 
   return 1.0 / (squares * (double)n);
 }
 
-/* The largest change of beta, at most `most`, that keeps the ESS at SMC_ESS (to a thousandth of the change). */
-static double smc_next_change(const double *log_rest, size_t n, double most, double *weight) {
+double poei_smc_next_change(const double *log_rest, size_t n, double most, double least_ess, double *weight) {
   double low = 0.0, high = most, unused;
-  if (smc_weigh(log_rest, n, most, weight, &unused) >= SMC_ESS) {
+  if (poei_smc_weigh(log_rest, n, most, weight, &unused) >= least_ess) {
     return most;
   }
   for (int k = 0; k < 100 && high - low > 1e-3 * high; k++) {
     double middle = 0.5 * (low + high);
-    *(smc_weigh(log_rest, n, middle, weight, &unused) >= SMC_ESS ? &low : &high) = middle;
+    *(poei_smc_weigh(log_rest, n, middle, weight, &unused) >= least_ess ? &low : &high) = middle;
   }
   return low > 0.0 ? low : high;
 }
 
 /* From the last weights: relative variance and effective number of first ancestors. Ancestors are in ascending order.
  */
-static void smc_genealogy(poei_smc_island *island, const double *weight, const size_t *eve, size_t n) {
+static void smc_genealogy(poei_smc_island *island, size_t founders, const double *weight, const size_t *eve, size_t n) {
   double squares = 0.0;
   for (size_t i = 0, next; i < n; i = next) {
     double share = 0.0;
@@ -236,7 +255,7 @@ static void smc_genealogy(poei_smc_island *island, const double *weight, const s
     }
     squares += share * share;
   }
-  double count = (double)n;
+  double count = (double)founders;
   island->variance += fmax(squares - 1.0 / count, 0.0) * count / (count - 1.0);
   island->ancestors = 1.0 / squares;
 }
@@ -274,11 +293,11 @@ static poe_status smc_task_weigh(void *context, size_t which, poe_scratch *scrat
   poei_smc_island *island = &smc->island[which];
   size_t n = smc->particles, base = which * n;
   double *weight = smc->weight + base, log_mean;
-  double ess = smc_weigh(smc->log_rest + base, n, smc->change, weight, &log_mean);
+  double ess = poei_smc_weigh(smc->log_rest + base, n, smc->change, weight, &log_mean);
   island->log_z += log_mean;
   island->min_ess = fmin(island->min_ess, ess);
   if (smc->beta == 1.0) {
-    smc_genealogy(island, weight, smc->eve + base, n);
+    smc_genealogy(island, smc->founders, weight, smc->eve + base, n);
   }
   return POE_OK;
 }
@@ -307,7 +326,7 @@ static poe_status smc_temper(poei_smc *smc, poe_error *error) {
     return POE_E_NUMERIC;
   }
   double left = 1.0 - smc->beta;
-  smc->change = smc_next_change(smc->log_rest, rows, left, smc->weight);
+  smc->change = poei_smc_next_change(smc->log_rest, rows, left, SMC_ESS, smc->weight);
   smc->beta = smc->change >= left ? 1.0 : smc->beta + smc->change;
   poe_status status = poei_workers_run(&smc->workers, smc->islands, smc_task_weigh, smc, error);
   if (status == POE_OK) {
@@ -352,7 +371,7 @@ static void smc_collect(const poei_smc *smc, poei_draws *draws) {
       size_t row = m * draws->draws + s;
       memcpy(draws->x + row * smc->d, smc->x + from * smc->d, smc->d * sizeof(double));
       draws->lp[row] = smc->logp[from];
-      draws->acceptance[row] = smc->acceptance[from];
+      draws->acceptance[row] = smc->steps > 0 ? smc->acceptance[from] : NAN;
     }
     draws->step_size[m] = smc->settings.step_size;
   }
@@ -364,16 +383,27 @@ static void smc_collect(const poei_smc *smc, poei_draws *draws) {
 
 /* ---- the run ---- */
 
+/* At the target nothing is left to move for when log Z is all that is wanted. */
+static poe_status smc_move(poei_smc *smc, poe_error *error) {
+  return smc->beta == 1.0 && smc->options.estimate_only ? POE_OK : poei_smc_move(smc, error);
+}
+
 static poe_status smc_run(poei_smc *smc, bool *interrupted, poe_error *error) {
   const poei_monitor *monitor = &smc->options.monitor;
-  poe_status status = smc_fill(smc, error);
+  bool pooled, settled;
+  poe_status status = poei_smc_pool(smc, &pooled, &settled, error);
+  if (status == POE_OK && !pooled) {
+    status = smc_fill(smc, error);
+  } else if (status == POE_OK && !settled) {
+    status = smc_move(smc, error);
+  }
   while (status == POE_OK && smc->beta < 1.0 && !poei_monitor_stopped(monitor)) {
     status = poei_smc_refresh(smc, error);
     if (status == POE_OK) {
       status = smc_temper(smc, error);
     }
     if (status == POE_OK) {
-      status = poei_smc_move(smc, error);
+      status = smc_move(smc, error);
     }
     poei_monitor_report(monitor, "path", (size_t)(1000.0 * smc->beta), 1000);
   }
@@ -423,6 +453,7 @@ poe_status poei_run_smc(const poe_expert *base, const poe_expert *rest, const po
     smc.d = poe_expert_traits(base)->dim;
     smc.islands = smc.options.chains;
     smc.particles = smc.options.draws > SMC_LEAST_PARTICLES ? smc.options.draws : SMC_LEAST_PARTICLES;
+    smc.founders = smc.particles;
     status = smc_create(&smc, error);
   }
   if (status == POE_OK) {

@@ -47,12 +47,29 @@ typedef struct poei_smc {
   poe_rng *at;                     /* [islands, particles]                                   */
   uint64_t *densities, *gradients; /* [islands, tiles] rows evaluated                        */
   size_t round;                    /* of base draws                                          */
+  size_t founders;                 /* draws of the base per island that ancestors are counted among */
 } poei_smc;
 
 enum { POEI_SMC_KEY_BASE = 1, POEI_SMC_KEY_RESAMPLE = 2, POEI_SMC_KEY_MOVE = 3 };
 
 /* First row and number of rows of a tile (numbered island * tiles + tile). */
 size_t poei_smc_tile_rows(const poei_smc *smc, size_t tile, size_t *first);
+/* Where the base is drawn for row `row` (island * particles + particle) of round `round`. */
+poe_rng poei_smc_base_address(const poei_smc *smc, size_t round, size_t row);
+/* One draw of the base for every particle of the islands that are not full, into `start`; its log rest into `logp`. */
+poe_status poei_smc_draw_base(poei_smc *smc, poe_error *error);
+/* POE_E_NUMERIC when `logp` of an island has a NaN or +inf. */
+poe_status poei_smc_check_values(const poei_smc *smc, size_t which, poe_error *error);
+/* Weights for a change of beta, normalised, into weight[n]; their ESS as a fraction and the log of their mean. */
+double poei_smc_weigh(const double *log_rest, size_t n, double change, double *weight, double *log_mean);
+/* The largest change of beta, at most `most`, that keeps the ESS fraction at `least_ess` (to a thousandth of the
+ * change). */
+double poei_smc_next_change(const double *log_rest, size_t n, double most, double least_ess, double *weight);
+/* ---- smc_pool.c ---- */
+
+/* The first step, from a pool of draws. *used is false, and nothing has changed, when the pool does not suffice.
+ * *settled: it reached the target with particles so good that they need not be moved. */
+poe_status poei_smc_pool(poei_smc *smc, bool *used, bool *settled, poe_error *error);
 /* ---- smc_moves.c ---- */
 
 size_t poei_smc_scratch(const poei_smc *smc);

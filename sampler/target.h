@@ -20,13 +20,14 @@ typedef struct poei_monitor {
 
 /* Settings of a run; zeroed fields have the defaults named. */
 typedef struct poei_run_options {
-  size_t chains;     /* default 4                                                                          */
-  size_t warmup;     /* default 1000                                                                       */
-  size_t draws;      /* kept per chain, default 1000                                                       */
-  size_t thin;       /* default 1: steps per kept draw                                                     */
-  double step_size;  /* 0 = adapted; otherwise fixed (MALA's epsilon is that of x + eps^2/2 M grad + eps sqrt(M) xi) */
-  size_t leapfrog;   /* HMC: mean number of steps per draw (it is jittered), 0 = a quarter period, pi/2 / step_size  */
-  bool fixed_metric; /* keep the identity metric                                                            */
+  size_t chains;      /* default 4                                                                          */
+  size_t warmup;      /* default 1000                                                                       */
+  size_t draws;       /* kept per chain, default 1000                                                       */
+  size_t thin;        /* default 1: steps per kept draw                                                     */
+  double step_size;   /* 0 = adapted; otherwise fixed (MALA's epsilon is that of x + eps^2/2 M grad + eps sqrt(M) xi) */
+  size_t leapfrog;    /* HMC: mean number of steps per draw (it is jittered), 0 = a quarter period, pi/2 / step_size  */
+  bool estimate_only; /* SMC: log Z is all that is wanted; the particles are not moved at the target      */
+  bool fixed_metric;  /* keep the identity metric                                                            */
   uint64_t seed;
   poei_pool *pool; /* NULL = one thread                                                                  */
   poei_monitor monitor;

@@ -72,6 +72,9 @@ static bool shares(const poei_parts *parts, size_t skip) {
 static bool opens(const poe_expert *expert, double exponent) {
   switch (poei_node_kind_of(expert)) {
   case POEI_NODE_product:
+    if (poei_product_has_walls(expert)) {
+      return false;
+    }
     if (exponent < 0.0) { /* (b/c)^-1 is not c/b where both vanish */
       size_t n;
       const poei_factor *factors = poei_product_factors(expert, &n);

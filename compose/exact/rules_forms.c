@@ -3,6 +3,9 @@
  * In a product, factors with forms that share coordinates are fused into one closed expert; factors without a form stay
  * as they are, and so do forms whose product would not be proper on its own (a closed expert must be). Whatever was
  * samplable stays so: the fused expert can be drawn from, and it is over the same coordinates.
+ *
+ * Gaussians restricted to a box (bounded variables) take part with the form they have inside it: the product is the
+ * Gaussian product on the intersection of the boxes, exact when its coordinates are independent.
  */
 #include <stdint.h>
 
@@ -10,6 +13,7 @@
 #include "compose/exact/rules.h"
 #include "compose/exact/table.h"
 #include "compose/exact/tree.h"
+#include "compose/exact/truncated.h"
 #include "core/alloc.h"
 #include "experts/closed.h"
 
@@ -17,10 +21,22 @@ typedef enum wanted { ONE_GAUSSIAN, GAUSSIANS, TABLES } wanted;
 
 /* ---- in general ---- */
 
+/* A closed form, or a restriction to a box of something that has one. */
 static bool offers_form(const poe_expert *expert, poe_coordinate_kind kind) {
+  if (poei_node_kind_of(expert) == POEI_NODE_restrict && kind == POE_CONTINUOUS) {
+    return offers_form(poei_node_child(expert, 0), kind);
+  }
   const poe_traits *traits = poe_expert_traits(expert);
-  return (traits->capabilities & POE_CAN_FORM) != 0 && traits->offset_error == 0.0 && traits->dim > 0 &&
-         traits->support[0].kind == kind;
+  return ((traits->capabilities & POE_CAN_FORM) != 0 || poei_truncated_is(expert)) && traits->offset_error == 0.0 &&
+         traits->dim > 0 && traits->support[0].kind == kind;
+}
+
+/* The form of an expert that offers one, without its box. */
+static poe_status form_of(const poe_expert *expert, poe_form *form, poe_error *error) {
+  if (poei_node_kind_of(expert) == POEI_NODE_restrict) {
+    return form_of(poei_node_child(expert, 0), form, error);
+  }
+  return poei_truncated_is(expert) ? poei_truncated_form(expert, form, error) : poe_expert_form(expert, form, error);
 }
 
 static bool is_wanted(const poe_form *form, wanted what) {
@@ -36,12 +52,63 @@ static bool refused(poe_status status) {
          status == POE_E_SHAPE;
 }
 
+static bool is_boxed(size_t dim, const poe_support *box) {
+  for (size_t j = 0; j < dim; j++) {
+    if (box[j].kind == POE_CONTINUOUS && (isfinite(box[j].low) || isfinite(box[j].high))) {
+      return true;
+    }
+  }
+  return false;
+}
+
+/* Every component on the box, mixed: POE_E_CAPABILITY when coordinates are not independent. */
+static poe_status truncate(const poe_form *form, const poe_support *box, poe_expert **out, poe_error *error) {
+  size_t n = form->components, made = 0;
+  poe_expert **part = poei_calloc(n, sizeof *part);
+  double *weight = poei_calloc(n, sizeof *weight);
+  poe_status status = part == NULL || weight == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory") : POE_OK;
+  for (; made < n && status == POE_OK; made++) {
+    status = poei_truncated_create(form, made, box, &part[made], error);
+  }
+  if (status == POE_OK && n == 1) {
+    *out = poe_expert_retain(part[0]);
+  } else if (status == POE_OK) {
+    status = poei_mixture_create(n, (const poe_expert *const *)part, weight, out, error);
+  }
+  for (size_t k = 0; part != NULL && k < made; k++) {
+    poe_expert_release(part[k]);
+  }
+  poei_free(part);
+  poei_free(weight);
+  return status;
+}
+
+/* The form on a box, as one expert. */
+static poe_status close_form(const poe_form *form, const poe_support *box, poe_expert **out, poe_error *error) {
+  if (!is_boxed(form->dim, box)) {
+    return poei_closed_create(form, out, error);
+  }
+  poe_status status = truncate(form, box, out, error);
+  if (status != POE_E_CAPABILITY) {
+    return status;
+  }
+  poe_expert *closed = NULL;
+  status = poei_closed_create(form, &closed, error);
+  if (status == POE_OK) {
+    status = poei_restrict_create(closed, box, out, error);
+  }
+  poe_expert_release(closed);
+  return status;
+}
+
 /* A node with a form of the wanted kind, other than a product, as a closed expert; *out stays NULL when refused. */
 static poe_status close_node(const poe_expert *expert, wanted what, poe_expert **out, poe_error *error) {
   poe_form form = {0};
-  poe_status status = poe_expert_form(expert, &form, error);
+  bool boxed = poei_node_kind_of(expert) == POEI_NODE_restrict;
+  poe_status status = form_of(expert, &form, error);
   if (status == POE_OK && is_wanted(&form, what)) {
-    status = poei_closed_create(&form, out, error);
+    status =
+        boxed ? truncate(&form, poe_expert_traits(expert)->support, out, error) : poei_closed_create(&form, out, error);
   }
   poe_form_release(&form);
   return refused(status) ? POE_OK : status;
@@ -49,18 +116,44 @@ static poe_status close_node(const poe_expert *expert, wanted what, poe_expert *
 
 /* ---- fusing factors ---- */
 
-/* The product of the factors of `own` (all have forms) that satisfy `positive_only`, closed. */
+/* The box[dim] of a product: where all its factors with positive exponents are positive. False when a divisor's box
+ * ends inside it. */
+static bool common_box(const poei_parts *own, bool positive_only, poe_support *box) {
+  for (size_t c = 0; c < own->dim; c++) {
+    box[c] = poei_support_reals();
+  }
+  for (int divisors = 0; divisors <= 1; divisors++) {
+    for (size_t i = 0; i < own->n; i++) {
+      const poei_part *part = &own->item[i];
+      const poe_support *support = poe_expert_traits(part->expert)->support;
+      for (size_t j = 0; j < part->n && (part->exponent < 0.0) == (divisors == 1); j++) {
+        poe_support *at = &box[part->index[j]];
+        if (divisors == 1 ? !positive_only && !poei_support_covers(&support[j], at)
+                          : !poei_support_intersect(at, &support[j])) {
+          return false;
+        }
+      }
+    }
+  }
+  return true;
+}
+
+/* The product of the factors of `own` (all have forms), without its divisors when positive_only, closed. */
 static poe_status fuse_parts(const poei_parts *own, wanted what, bool positive_only, size_t limit, poe_expert **out,
                              poe_error *error) {
   poei_scoped_form *scoped = poei_calloc(own->n, sizeof *scoped);
+  poe_support *box = poei_alloc(own->dim, sizeof *box);
   poe_form form = {0};
   size_t n = 0;
-  poe_status status = scoped == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory") : POE_OK;
+  poe_status status = scoped == NULL || box == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory") : POE_OK;
+  if (status == POE_OK && what != TABLES && !common_box(own, positive_only, box)) {
+    status = poe_error_set(error, POE_E_CAPABILITY, "a divisor is 0 where the rest is not");
+  }
   for (size_t i = 0; i < own->n && status == POE_OK; i++) {
     if (positive_only && own->item[i].exponent < 0.0) {
       continue;
     }
-    status = poe_expert_form(own->item[i].expert, &scoped[n].form, error);
+    status = form_of(own->item[i].expert, &scoped[n].form, error);
     scoped[n].index = own->item[i].index;
     scoped[n++].exponent = own->item[i].exponent;
   }
@@ -69,13 +162,14 @@ static poe_status fuse_parts(const poei_parts *own, wanted what, bool positive_o
                             : poei_gaussians_product(own->dim, n, scoped, limit, &form, error);
   }
   if (status == POE_OK) {
-    status = poei_closed_create(&form, out, error);
+    status = what == TABLES ? poei_closed_create(&form, out, error) : close_form(&form, box, out, error);
   }
   poe_form_release(&form);
   for (size_t i = 0; scoped != NULL && i < n; i++) {
     poe_form_release(&scoped[i].form);
   }
   poei_free(scoped);
+  poei_free(box);
   return status;
 }
 
@@ -131,7 +225,7 @@ static poe_status mark(const poei_parts *parts, wanted what, unsigned char *memb
       continue;
     }
     poe_form form = {0};
-    poe_status status = poe_expert_form(parts->item[i].expert, &form, error);
+    poe_status status = form_of(parts->item[i].expert, &form, error);
     if (status == POE_OK) {
       member[i] = is_wanted(&form, what);
     } else if (!refused(status)) {

@@ -11,6 +11,7 @@
 #include "compose/nodes/node.h"
 #include "core/alloc.h"
 #include "core/numerics.h"
+#include "experts/closed.h"
 
 typedef struct truncated {
   size_t d;
@@ -50,7 +51,8 @@ static double tail_quantile(double log_p) {
 static double left_quantile(double a, double b, double u) {
   double width = b - a;
   if (width * (1.0 + fabs(0.5 * (a + b))) < 1e-3) {
-    return a + width * u; /* flat to a thousandth of a thousandth */
+    double tilt = -0.5 * (a + b) * width; /* the density is exponential here, up to the width squared */
+    return fabs(tilt) < 1e-12 ? a + width * u : a + width * log1p(u * expm1(tilt)) / tilt;
   }
   double low = poei_normal_log_cdf(a), high = poei_normal_log_cdf(b);
   return tail_quantile(poei_log_add(low + log1p(-u), high + log(u)));
@@ -196,4 +198,26 @@ poe_status poei_truncated_create(const poe_form *form, size_t k, const poe_suppo
     return status;
   }
   return poei_node_wrap(&truncated_ops, self, out, error);
+}
+
+bool poei_truncated_is(const poe_expert *expert) {
+  return poe_expert_ops_of(expert) == &truncated_ops;
+}
+
+poe_status poei_truncated_form(const poe_expert *expert, poe_form *form, poe_error *error) {
+  const truncated *self = poe_expert_self(expert);
+  poe_form made = {0};
+  poe_status status = poei_form_gaussians(&made, 1, self->d, error);
+  if (status != POE_OK) {
+    return status;
+  }
+  made.constant[0] = self->constant;
+  for (size_t j = 0; j < self->d; j++) {
+    double p = 1.0 / (self->sd[j] * self->sd[j]), m = self->mean[j];
+    made.precision[j * self->d + j] = p;
+    made.linear[j] = p * m;
+    made.constant[0] -= 0.5 * p * m * m + 0.5 * POEI_LOG_2PI + log(self->sd[j]);
+  }
+  *form = made;
+  return POE_OK;
 }

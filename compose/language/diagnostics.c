@@ -72,7 +72,27 @@ bool poei_diagnostics_add(poei_diagnostics *diagnostics, poei_severity severity,
   return true;
 }
 
-bool poei_report_error(poei_reader *reader, poei_severity severity, const poe_error *error) {
+/* Takes away a character that was cut at the end of a text. */
+static void mend(char *text) {
+  size_t n = strlen(text), start = n;
+  while (start > 0 && n - start < 3 && ((unsigned char)text[start - 1] & 0xC0u) == 0x80u) {
+    start--;
+  }
+  if (start == 0) {
+    return;
+  }
+  unsigned char c = (unsigned char)text[start - 1];
+  size_t length = c >= 0xF0 ? 4 : c >= 0xE0 ? 3 : c >= 0xC0 ? 2 : 1;
+  if (c >= 0xC0 && n - (start - 1) < length) {
+    text[start - 1] = '\0';
+  }
+}
+
+bool poei_report_error(poei_reader *reader, poei_severity severity, const poe_error *told) {
+  poe_error copy = *told, *error = &copy;
+  mend(copy.message);
+  mend(copy.hint);
+  mend(copy.file);
   if (severity == POEI_ERROR && reader->status == POE_OK) {
     reader->status = error->status;
   }

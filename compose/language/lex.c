@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "compose/language/syntax.h"
+#include "formats/file_error.h"
 
 typedef struct lexer {
   poei_reader *reader;
@@ -227,8 +228,8 @@ static int lex_escape(lexer *lex) {
     return c;
   case 'x': {
     int high = hex_digit(peek_byte(lex, 0)), low = high < 0 ? -1 : hex_digit(peek_byte(lex, 1));
-    lex->at += low < 0 ? 0 : 2;
-    return low < 0 || high * 16 + low == 0 ? -1 : high * 16 + low;
+    lex->at += low < 0 ? 0 : 2; /* ASCII only: strings stay UTF-8 */
+    return low < 0 || high > 7 || high * 16 + low == 0 ? -1 : high * 16 + low;
   }
   default:
     return -1;
@@ -356,10 +357,40 @@ static bool lex_next(lexer *lex) {
   return c == '"' ? lex_string(lex) : lex_mark(lex);
 }
 
+/* Length of the UTF-8 character at text[n], 0 when it is none. */
+static size_t utf8_length(const char *text, size_t n) {
+  unsigned char c = (unsigned char)text[0];
+  size_t length = c < 0xC0 ? 1 : c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
+  return length <= n && poei_utf8_valid(text, length) ? length : 0;
+}
+
+/* All of it UTF-8, so that every message and name can be shown and written as JSON? */
+static bool check_utf8(lexer *lex) {
+  const char *text = lex->source->text;
+  while (lex->at < lex->source->size) {
+    size_t length = utf8_length(text + lex->at, lex->source->size - lex->at);
+    if (length == 0) {
+      size_t start = lex->at++;
+      return poei_report(lex->reader, POE_E_SYNTAX, span_from(lex, start), "save the file as UTF-8",
+                         "byte 0x%02x: this text is not UTF-8", (unsigned char)text[start]);
+    }
+    if (text[lex->at] == '\n') {
+      lex->line++;
+      lex->line_start = lex->at + 1;
+    }
+    lex->at += length;
+  }
+  lex->at = lex->line_start = 0;
+  lex->line = 1;
+  return true;
+}
+
 bool poei_lex(poei_reader *reader, const poei_source *source, poei_tokens *tokens) {
   *tokens = (poei_tokens){0};
   lexer lex = {.reader = reader, .source = source, .line = 1, .first = true, .out = tokens};
-  if (source->size >= 3 && memcmp(source->text, "\xEF\xBB\xBF", 3) == 0) {
+  if (!check_utf8(&lex)) {
+    lex.at = source->size;
+  } else if (source->size >= 3 && memcmp(source->text, "\xEF\xBB\xBF", 3) == 0) {
     lex.at = lex.line_start = 3; /* the byte-order mark some editors write */
   }
   while (lex.at < source->size) {

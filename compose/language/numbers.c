@@ -62,6 +62,24 @@ int32_t poei_code_constant(poei_checker *checker, double number) {
   return add_node(checker, &(poei_code_node){.op = POEI_CODE_CONSTANT, .constant = number});
 }
 
+static const struct poei_formula_coordinate *find_coordinate(const poei_formula_frame *frame, const poei_value *place,
+                                                             size_t i) {
+  struct poei_formula_coordinate key = {.of = place->of, .index = place->index[i]};
+  return bsearch(&key, frame->sorted, frame->leaf->dim, sizeof key, compare_coordinates);
+}
+
+static bool report_missing(poei_checker *checker, poei_span span, const poei_value *place) {
+  bool some = false;
+  for (size_t i = 0; i < place->n; i++) {
+    some = some || find_coordinate(checker->formula, place, i);
+  }
+  const char *hint = some ? "only a part of it stands before the bar"
+                          : poei_region_format(&checker->program->region,
+                                               "put it before the bar: formula(%s, ... | ...)", place->name);
+  return poei_report(&checker->reader, POE_E_NAME, span, hint, "'%s' is not among the variables of this formula",
+                     place->name);
+}
+
 bool poei_place_numbers(poei_checker *checker, poei_span span, const poei_value *place, poei_value *numbers) {
   poei_formula_frame *frame = checker->formula;
   if (!frame->sorted && !sort_coordinates(checker, frame)) {
@@ -73,14 +91,9 @@ bool poei_place_numbers(poei_checker *checker, poei_span span, const poei_value 
     return false;
   }
   for (size_t i = 0; i < place->n; i++) {
-    struct poei_formula_coordinate key = {.of = place->of, .index = place->index[i]};
-    const struct poei_formula_coordinate *found =
-        bsearch(&key, frame->sorted, frame->leaf->dim, sizeof key, compare_coordinates);
+    const struct poei_formula_coordinate *found = find_coordinate(frame, place, i);
     if (!found) {
-      const char *hint =
-          poei_region_format(&checker->program->region, "put it before the bar: formula(%s, ... | ...)", place->name);
-      return poei_report(&checker->reader, POE_E_NAME, span, hint, "'%s' is not among the variables of this formula",
-                         place->name);
+      return report_missing(checker, span, place);
     }
     code[i] = add_node(checker, &(poei_code_node){.op = POEI_CODE_COORDINATE, .coordinate = found->local});
     if (code[i] < 0) {

@@ -109,9 +109,15 @@ const char *poei_program_path(const poei_program *program) {
   return program->path;
 }
 
+/* An error holds the beginning of a long path. */
+static bool same_file(const char *path, const char *file) {
+  size_t length = strlen(file);
+  return strncmp(path, file, length) == 0 && (path[length] == '\0' || length + 4 >= POE_ERROR_FILE_SIZE);
+}
+
 const char *poei_program_source(const poei_program *program, const char *file) {
   for (size_t i = program->n_sources; i-- > 0;) { /* the newest: targets share a name */
-    if (strcmp(program->sources[i]->path, file) == 0) {
+    if (same_file(program->sources[i]->path, file)) {
       return program->sources[i]->text;
     }
   }

@@ -9,7 +9,7 @@ enum {
   POEI_MAX_DEPTH = 1000,          /* expressions being worked out inside one another         */
   POEI_MAX_TERM_DEPTH = 200,      /* densities inside one another                            */
   POEI_MAX_SIZE = 1 << 22,        /* leaves of one density, and steps of one comprehension   */
-  POEI_MAX_STEPS = 1 << 25,       /* expressions worked out in all                           */
+  POEI_MAX_STEPS = 1 << 24,       /* expressions worked out in all                           */
   POEI_MAX_INCLUDES = 256,
   POEI_MAX_MEMORY = 1 << 29 /* bytes of the region */
 };

@@ -39,7 +39,7 @@ static const poei_option score_options[] = {
 static const poei_option logz_options[] = {
     {"tol", POEI_OPTION_NUMBER, NULL, "0.05", "standard error to reach, in nats, where log Z is estimated"},
     {"chains", POEI_OPTION_INTEGER, NULL, "8", "independent repetitions of an estimate"},
-    {"particles", POEI_OPTION_INTEGER, NULL, "512", "particles of each repetition to begin with"},
+    {"particles", POEI_OPTION_INTEGER, NULL, "128", "particles of each repetition to begin with"},
     {0},
 };
 

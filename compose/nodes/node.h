@@ -116,6 +116,8 @@ typedef struct poei_factor {
   double exponent;
 } poei_factor;
 const poei_factor *poei_product_factors(const poe_expert *expert, size_t *n);
+/* True when the product is more than its factors: 0 on integers where only its divisors end. Then it is not opened. */
+bool poei_product_has_walls(const poe_expert *expert);
 /* A mixture whose weights carry estimates: offset_error is added in quadrature. */
 poe_status poei_mixture_create_estimated(size_t n, const poe_expert *const *children, const double *log_weights,
                                          double offset_error, poe_expert **out, poe_error *error);

@@ -27,6 +27,7 @@ typedef struct product {
   size_t n_factors;
   poei_factor *factor; /* [n_factors] as evaluated, positive exponents first              */
   bool divides;        /* some exponent is negative                                       */
+  unsigned char *wall; /* [dim] integer coordinates that only divisors bound; NULL: none  */
   size_t n_blocks;     /* > 0: the product of independent blocks that can be drawn        */
   block *block;
 } product;
@@ -39,7 +40,7 @@ static bool can_open(const poe_expert *child, double exponent) {
     return false;
   }
   const product *inner = poe_expert_self(child);
-  return exponent > 0.0 || !inner->divides;
+  return inner->wall == NULL && (exponent > 0.0 || !inner->divides);
 }
 
 static size_t count_factors(size_t n, poe_expert *const *children, const double *exponents) {
@@ -90,6 +91,29 @@ static poe_status collect_factors(product *self, poe_error *error) {
 
 /* ---- traits ---- */
 
+/* An integer coordinate bounded by nobody takes the range on which the divisors are defined: beyond it the density is
+ * taken to be 0, not a/0. */
+static poe_status set_walls(product *self, poe_error *error) {
+  for (size_t j = 0; j < self->node.traits.dim; j++) {
+    if (self->node.support[j].kind != POE_DISCRETE || !poei_support_unbounded(&self->node.support[j])) {
+      continue;
+    }
+    for (size_t i = 0; i < self->node.n; i++) {
+      if (self->exponent[i] < 0.0) {
+        poei_support_intersect(&self->node.support[j], &poe_expert_traits(self->node.child[i])->support[j]);
+      }
+    }
+    if (self->wall == NULL) {
+      self->wall = poei_calloc(self->node.traits.dim, 1);
+    }
+    if (self->wall == NULL) {
+      return poe_error_set(error, POE_E_MEMORY, "out of memory");
+    }
+    self->wall[j] = 1;
+  }
+  return POE_OK;
+}
+
 static poe_status set_support(product *self, poe_error *error) {
   size_t dim = self->node.traits.dim;
   for (size_t i = 0; i < self->node.n; i++) {
@@ -107,16 +131,7 @@ static poe_status set_support(product *self, poe_error *error) {
       }
     }
   }
-  /* An integer coordinate bounded by nobody takes the range on which the divisors are defined. */
-  for (size_t i = 0; i < self->node.n; i++) {
-    const poe_support *support = poe_expert_traits(self->node.child[i])->support;
-    for (size_t j = 0; j < dim && self->exponent[i] < 0.0; j++) {
-      if (self->node.support[j].kind == POE_DISCRETE && poei_support_unbounded(&self->node.support[j])) {
-        poei_support_intersect(&self->node.support[j], &support[j]);
-      }
-    }
-  }
-  return POE_OK;
+  return set_walls(self, error);
 }
 
 /* Head, independent blocks, and what follows from them. scopes, inside: [n_factors]. */
@@ -246,6 +261,7 @@ static void product_destroy(void *state) {
   poei_free(self->exponent);
   poei_free(self->factor);
   poei_free(self->block);
+  poei_free(self->wall);
   poei_node_free(&self->node);
 }
 
@@ -308,6 +324,14 @@ static poe_status product_eval_add(const void *state, poe_rows rows, poe_weights
     memset(value.grad, 0, size * sizeof(double));
   }
   poe_status status = add_factors(self, rows, (poe_weights){&one, 0}, value, scratch, error);
+  for (size_t i = 0; i < rows.n && self->wall != NULL; i++) {
+    for (size_t j = 0; j < rows.d; j++) {
+      double x = rows.x[i * rows.ld + j];
+      if (self->wall[j] && !isnan(x) && !poei_support_contains(&self->node.support[j], x)) {
+        value.logp[i] = -INFINITY;
+      }
+    }
+  }
   if (status == POE_OK) {
     poei_accum_rows(rows.n, rows.d, value.logp, value.grad, weights, out, self->node.support);
   }
@@ -476,6 +500,10 @@ const poei_factor *poei_product_factors(const poe_expert *expert, size_t *n) {
   const product *self = poe_expert_self(expert);
   *n = self->n_factors;
   return self->factor;
+}
+
+bool poei_product_has_walls(const poe_expert *expert) {
+  return ((const product *)poe_expert_self(expert))->wall != NULL;
 }
 
 static poe_status product_rebuild(const poei_node *node, const poe_expert *const *children, poe_expert **out,

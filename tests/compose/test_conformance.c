@@ -1,4 +1,5 @@
-/* The conformance suite on every composition node: a node without an entry does not link. */
+/* The conformance suite on every composition node (one without an entry does not link) and on the experts that the
+ * planner makes. */
 #include "compose/nodes/nodes.h"
 #include "tests/conformance/conformance.h"
 #include "tests/support/check.h"
@@ -15,11 +16,33 @@ POEI_NODE_LIST(NODE_DECLARE)
 POEI_NODE_LIST(NODE_TEST)
 #undef NODE_TEST
 
+const poet_entry *exact_truncated(void);
+const poet_entry *exact_grid(void);
+extern const poet_entry poet_conformance_enumeration;
+
+static void conforms_truncated(void **state) {
+  (void)state;
+  poet_run_entry(exact_truncated());
+}
+
+static void conforms_enumeration(void **state) {
+  (void)state;
+  poet_run_entry(&poet_conformance_enumeration);
+}
+
+static void conforms_grid(void **state) {
+  (void)state;
+  poet_run_entry(exact_grid());
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
 #define NODE_ROW(name) cmocka_unit_test(conforms_##name),
       POEI_NODE_LIST(NODE_ROW)
 #undef NODE_ROW
+          cmocka_unit_test(conforms_truncated),
+      cmocka_unit_test(conforms_enumeration),
+      cmocka_unit_test(conforms_grid),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

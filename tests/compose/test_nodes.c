@@ -81,6 +81,23 @@ static void nested_zeros(void **state) {
   tree_free(&t);
 }
 
+/* An integer coordinate that only a divisor speaks of has the divisor's range, and nothing beyond it. */
+static void divisors_bound_integers(void **state) {
+  (void)state;
+  tree t = {0};
+  const poe_expert *only = tree_power(&t, tree_bernoulli(&t, 0.2), -1.0), *nested = tree_power(&t, only, 2.0);
+  const poe_expert *both[2] = {nested, tree_power(&t, tree_bernoulli(&t, 0.5), -1.0)};
+  const poe_expert *deep = tree_product(&t, 1, 2, both, (double[]){1.0, 1.0});
+  tree_check(&t);
+  for (size_t i = 0; i < 3; i++) {
+    const poe_expert *expert = i == 0 ? only : i == 1 ? nested : deep;
+    assert_true(traits_of(expert)->support[0].high == 1.0);
+    check_close(tree_value(expert, (double[]){2.0}), -INFINITY, 0.0, 0.0);
+    check_close(tree_value(expert, (double[]){1.0}), i == 0 ? log(5.0) : i == 1 ? log(25.0) : log(50.0), 1e-14, 0.0);
+  }
+  tree_free(&t);
+}
+
 static void zero_exponents(void **state) {
   (void)state;
   tree t = {0};
@@ -427,6 +444,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(zero_over_zero),
       cmocka_unit_test(nested_zeros),
+      cmocka_unit_test(divisors_bound_integers),
       cmocka_unit_test(zero_exponents),
       cmocka_unit_test(mixed_weights),
       cmocka_unit_test(refusals),

@@ -6,8 +6,10 @@
 #include <string.h>
 
 #include "compose/exact/numeric.h"
+#include "compose/exact/truncated.h"
 #include "compose/nodes/node.h"
 #include "core/numerics.h"
+#include "core/quadrature.h"
 #include "tests/compose/build.h"
 #include "tests/conformance/conformance.h"
 #include "tests/support/check.h"
@@ -292,6 +294,44 @@ static void integrals(void **state) {
   tree_free(&t);
 }
 
+/* ---- the normal distribution on an interval ---- */
+
+/* Masses against quadrature (in z, far out and narrow), quantiles by their own masses. */
+static poe_status normal_integrand(void *context, size_t n, size_t d, const double *x, double *value,
+                                   poe_error *error) {
+  (void)context;
+  (void)d;
+  (void)error;
+  for (size_t i = 0; i < n; i++) {
+    value[i] = -0.5 * x[i] * x[i] - 0.5 * log(2.0 * acos(-1.0));
+  }
+  return POE_OK;
+}
+
+static void truncated_normals(void **state) {
+  (void)state;
+  static const double ends[][2] = {{-1.0, 2.0},       {3.0, INFINITY}, {-INFINITY, -8.0}, {40.0, 41.0},
+                                   {-0.5, -0.4999},   {6.0, 6.00001},  {-60.0, -50.0},    {-5.0, 9.0},
+                                   {100.0, INFINITY}, {-1e-4, 3e-4}};
+  for (size_t k = 0; k < sizeof ends / sizeof ends[0]; k++) {
+    double a = ends[k][0], b = ends[k][1];
+    double hint[2] = {a > 0.0 ? a : b < 0.0 ? b : 0.0, a > 30.0 || b < -30.0 ? 0.02 : 1.0};
+    poei_quadrature_result result;
+    poe_error error = {0};
+    check_ok(poei_quadrature(normal_integrand, NULL, 1, &a, &b, isinf(a) || isinf(b) || b - a > 0.1 ? hint : NULL,
+                             1e-11, &result, &error),
+             error);
+    check_close(poei_truncated_log_mass(a, b), result.log_integral, 2e-10, 1e-13);
+    double before = a;
+    for (double u = 0.05; u < 1.0; u += 0.09) {
+      double z = poei_truncated_quantile(a, b, u);
+      assert_true(z > before && z < b);
+      before = z;
+      check_close(exp(poei_truncated_log_mass(a, z) - poei_truncated_log_mass(a, b)), u, 2e-6, 0.0);
+    }
+  }
+}
+
 /* ---- enumeration ---- */
 
 static void enumeration(void **state) {
@@ -349,6 +389,7 @@ int main(void) {
       cmocka_unit_test(two_dimensions),
       cmocka_unit_test(grid_refuses_what_it_cannot_do),
       cmocka_unit_test(integrals),
+      cmocka_unit_test(truncated_normals),
       cmocka_unit_test(enumeration),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,7 @@
 
 #include "compose/nodes/nodes.h"
 #include "core/alloc.h"
+#include "formats/file_error.h"
 #include "tests/language/evaluate.h"
 
 static const char normals[] = "var x, y : real[2]\n"
@@ -292,6 +293,37 @@ static void test_diagnostic_text(void **state) {
   poei_free(text);
 }
 
+/* What is not UTF-8 is refused with its place; long messages are cut between characters. */
+static void test_utf8(void **state) {
+  (void)state;
+  static const char *const wrong[] = {"# a\xff\n", "# \xc0\x80", "t = \"\xed\xa0\x80\"", "\xf5\x80\x80\x80",
+                                      "# \xe2\x82"};
+  static const int columns[] = {4, 3, 6, 1, 3};
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    poei_diagnostics diagnostics = {0};
+    poei_program *program = NULL;
+    assert_int_equal(poei_program_load("u.poe", wrong[i], 0, NULL, &diagnostics, &program), POE_E_SYNTAX);
+    assert_int_equal(diagnostics.n, 1);
+    assert_non_null(strstr(diagnostics.items[0].error.message, "not UTF-8"));
+    assert_int_equal(diagnostics.items[0].error.column, columns[i]);
+    poei_diagnostics_free(&diagnostics);
+  }
+  for (size_t pad = 0; pad < 2; pad++) { /* the cut falls into a character of one of the two */
+    char path[700] = "a";
+    size_t n = pad;
+    for (; n < 600; n += 2) {
+      memcpy(path + n, "\xc3\xa4", 3);
+    }
+    poei_diagnostics diagnostics = {0};
+    poei_program *program = NULL;
+    assert_int_equal(poei_program_load(path, "a = b\n", 0, NULL, &diagnostics, &program), POE_E_NAME);
+    const char *file = diagnostics.items[0].error.file;
+    assert_true(strlen(file) > 250);
+    assert_true(poei_utf8_valid(file, strlen(file)));
+    poei_diagnostics_free(&diagnostics);
+  }
+}
+
 static void test_tree(void **state) {
   (void)state;
   poei_program *program = poet_load("normals.poe", normals);
@@ -384,6 +416,7 @@ int main(void) {
                                      cmocka_unit_test(test_overrides),
                                      cmocka_unit_test(test_wrong_overrides),
                                      cmocka_unit_test(test_diagnostic_text),
+                                     cmocka_unit_test(test_utf8),
                                      cmocka_unit_test(test_tree),
                                      cmocka_unit_test(test_files),
                                      cmocka_unit_test(test_words),
