@@ -70,11 +70,13 @@ static poe_status bench_products(const poe_expert *expert, size_t n, double *sec
   return status;
 }
 
-static poe_status bench_measure(bench_job *job, size_t threads, const char *target, json_t **result, poe_error *error) {
+/* time_values: log-densities are timed too, not gradients only. */
+static poe_status bench_measure(bench_job *job, size_t threads, bool time_values, const char *target, json_t **result,
+                                poe_error *error) {
   double values = NAN, gradients = NAN, gemm_seconds = 0.0, flops = 0.0;
   size_t tile = job->n < POEI_TILE ? job->n : POEI_TILE, tiles = (job->n + POEI_TILE - 1) / POEI_TILE;
   bool gradient = (poe_expert_traits(job->expert)->capabilities & POE_CAN_GRADIENT) != 0;
-  poe_status status = bench_time(job, false, &values, error);
+  poe_status status = time_values ? bench_time(job, false, &values, error) : POE_OK;
   if (status == POE_OK && gradient) {
     status = bench_time(job, true, &gradients, error);
   }
@@ -94,7 +96,7 @@ static poe_status bench_measure(bench_job *job, size_t threads, const char *targ
                       poei_json_number(rows / values), "gradient_rows_per_second", poei_json_number(rows / gradients),
                       "gflops", poei_json_number(reached), "gemm_gflops", poei_json_number(gemm), "fraction",
                       poei_json_number(reached / gemm));
-  return POE_OK;
+  return poei_json_made(*result, error);
 }
 
 poe_status poei_answer_bench(poei_session *session, const poei_action *action, json_t **result, poe_error *error) {
@@ -109,8 +111,8 @@ poe_status poei_answer_bench(poei_session *session, const poei_action *action, j
   }
   size_t threads = session->pool == NULL ? 1 : poei_pool_threads(session->pool);
   bench_job job = {.expert = solved.plan->expert, .n = rows, .d = solved.target.dim};
-  job.x = poei_alloc(rows * job.d, sizeof *job.x);
-  job.grad = poei_alloc(rows * job.d, sizeof *job.grad);
+  job.x = poei_alloc(rows, job.d * sizeof *job.x);
+  job.grad = poei_alloc(rows, job.d * sizeof *job.grad);
   job.logp = poei_alloc(rows, sizeof *job.logp);
   if (job.x == NULL || job.grad == NULL || job.logp == NULL) {
     status = poe_error_set(error, POE_E_MEMORY, "out of memory for %zu rows", rows);
@@ -120,7 +122,7 @@ poe_status poei_answer_bench(poei_session *session, const poei_action *action, j
     status = poei_runner_open(session, bytes, &job.runner, error);
   }
   if (status == POE_OK) {
-    status = bench_measure(&job, threads, solved.target.name, result, error);
+    status = bench_measure(&job, threads, !poei_option_flag(action, "grad"), solved.target.name, result, error);
   }
   poei_runner_close(job.runner);
   poei_free(job.x);

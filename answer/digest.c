@@ -106,15 +106,20 @@ static void digest_tree(digest_text *out, const poe_expert *expert) {
 }
 
 /* Opens every file the program's definitions read. A definition that cannot be built reads nothing more. */
-static void digest_lower(poei_program *program) {
+static poe_status digest_lower(poei_program *program, poe_error *error) {
   poei_diagnostics unseen = {0};
-  for (size_t i = 0; i < poei_program_density_count(program); i++) {
+  poe_status status = POE_OK;
+  for (size_t i = 0; status == POE_OK && i < poei_program_density_count(program); i++) {
     poei_target target;
-    if (poei_program_target(program, poei_program_density(program, i), &target, &unseen) == POE_OK) {
+    poe_status built = poei_program_target(program, poei_program_density(program, i), &target, &unseen);
+    if (built == POE_OK) {
       poei_target_free(&target);
+    } else if (built == POE_E_MEMORY) {
+      status = poe_error_set(error, POE_E_MEMORY, "out of memory");
     }
   }
   poei_diagnostics_free(&unseen);
+  return status;
 }
 
 typedef struct digest_hex {
@@ -145,7 +150,10 @@ static poe_status digest_files(digest_text *out, const poei_program *program, po
 poe_status poei_digest(poei_program *program, const poe_expert *expert, const char *settings, char hex[65],
                        poe_error *error) {
   digest_text out = {0};
-  digest_lower(program);
+  poe_status status = digest_lower(program, error);
+  if (status != POE_OK) {
+    return status;
+  }
   char *text = poei_program_print(program);
   if (text == NULL) {
     return poe_error_set(error, POE_E_MEMORY, "out of memory");
@@ -153,7 +161,7 @@ poe_status poei_digest(poei_program *program, const poe_expert *expert, const ch
   digest_word(&out, text);
   poei_free(text);
   digest_word(&out, settings);
-  poe_status status = digest_files(&out, program, error);
+  status = digest_files(&out, program, error);
   if (status == POE_OK) {
     digest_tree(&out, expert);
     if (out.failed) {

@@ -43,9 +43,17 @@ poe_status poe_session_open(const char *path, uint64_t seed, size_t threads, poe
   return POE_OK;
 }
 
+/* Every call starts with no diagnostics: the first error is then its own. */
+static poe_status embed_solve(poe_session *session, const char *target, bool values_only, poei_solved *solved,
+                              poe_error *error) {
+  poei_diagnostics_free(&session->diagnostics);
+  return values_only ? poei_solve_values(&session->inner, target, solved, error)
+                     : poei_solve(&session->inner, target, solved, error);
+}
+
 poe_status poe_session_dim(poe_session *session, const char *target, size_t *dim, poe_error *error) {
   poei_solved solved;
-  poe_status status = poei_solve_values(&session->inner, target, &solved, error);
+  poe_status status = embed_solve(session, target, true, &solved, error);
   if (status == POE_OK) {
     *dim = solved.target.dim;
     poei_solved_free(&solved);
@@ -56,7 +64,7 @@ poe_status poe_session_dim(poe_session *session, const char *target, size_t *dim
 poe_status poe_session_score(poe_session *session, const char *target, size_t n, const double *x, double *log_density,
                              double *grad, poe_error *error) {
   poei_solved solved;
-  poe_status status = poei_solve_values(&session->inner, target, &solved, error);
+  poe_status status = embed_solve(session, target, true, &solved, error);
   if (status != POE_OK) {
     return status;
   }
@@ -74,7 +82,7 @@ poe_status poe_session_score(poe_session *session, const char *target, size_t n,
 poe_status poe_session_log_z(poe_session *session, const char *target, double *log_z, double *std_error, bool *exact,
                              poe_error *error) {
   poei_solved solved;
-  poe_status status = poei_solve(&session->inner, target, &solved, error);
+  poe_status status = embed_solve(session, target, false, &solved, error);
   if (status != POE_OK) {
     return status;
   }
@@ -92,8 +100,11 @@ poe_status poe_session_log_z(poe_session *session, const char *target, double *l
 
 poe_status poe_session_sample(poe_session *session, const char *target, size_t chains, size_t draws, double *x,
                               bool *trusted, poe_error *error) {
+  if (chains == 0 || draws == 0) {
+    return poe_error_set(error, POE_E_USAGE, "%zu chains of %zu draws are no draws", chains, draws);
+  }
   poei_solved solved;
-  poe_status status = poei_solve(&session->inner, target, &solved, error);
+  poe_status status = embed_solve(session, target, false, &solved, error);
   if (status != POE_OK) {
     return status;
   }

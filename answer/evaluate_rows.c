@@ -146,7 +146,7 @@ poe_status poei_apply_rows(const poei_session *session, const poe_map *map, poe_
 
 /* x[n, d] = full[n, total] at coordinates[d]; on the heap, NULL when out of memory. */
 static double *rows_gather(size_t n, size_t total, const double *full, size_t d, const size_t *coordinates) {
-  double *x = poei_alloc(n * d, sizeof *x);
+  double *x = poei_alloc(n, d * sizeof *x);
   for (size_t i = 0; x != NULL && i < n; i++) {
     for (size_t j = 0; j < d; j++) {
       x[i * d + j] = full[i * total + coordinates[j]];

@@ -31,9 +31,9 @@ static poe_status info_csv(const char *path, json_t **result, poe_error *error) 
     status = poei_json_append(status, names, json_string(csv.names[i]), error);
   }
   if (status == POE_OK) {
-    *result = json_pack("{s:s,s:s,s:I,s:I,s:O,s:[],s:n,s:[]}", "file", path, "format", "csv", "rows",
-                        (json_int_t)csv.rows, "columns", (json_int_t)csv.columns, "names", names, "tensors", "family",
-                        "missing_ops");
+    *result =
+        json_pack("{s:s,s:s,s:I,s:I,s:O,s:[],s:n,s:[]}", "file", path, "format", "csv", "rows", (json_int_t)csv.rows,
+                  "columns", (json_int_t)csv.columns, "names", names, "tensors", "family", "missing_ops");
     status = poei_json_made(*result, error);
   }
   json_decref(names);

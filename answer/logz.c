@@ -85,9 +85,9 @@ poe_status poei_plan_log_z(poei_session *session, const poei_plan *plan, uint64_
 /* An estimate also says how many draws it is worth and whether --tol was reached. */
 static poe_status logz_json(const poei_solved *solved, const poei_log_z *z, double tolerance, json_t **result,
                             poe_error *error) {
-  json_t *out = json_pack("{s:s,s:o,s:o,s:b,s:s,s:n}", "target", solved->target.name, "log_z",
-                          poei_json_number(z->log_z), "std_error", poei_json_number(z->std_error), "exact",
-                          (int)z->exact, "method", z->method, "gap");
+  json_t *out =
+      json_pack("{s:s,s:o,s:o,s:b,s:s,s:n}", "target", solved->target.name, "log_z", poei_json_number(z->log_z),
+                "std_error", poei_json_number(z->std_error), "exact", (int)z->exact, "method", z->method, "gap");
   poe_status status = poei_json_made(out, error);
   if (!z->exact) {
     status = poei_json_set(status, out, "tolerance_reached", json_boolean(z->std_error <= tolerance), error);

@@ -1,25 +1,32 @@
 /* Draws to files. `.npz`: one array per variable, (chain, draw, *shape), derived variables by request, and
- * sample_stats.*;
- * `.csv`: the layout of CmdStan, one file per chain. Clamped coordinates are filled in, coordinates the target does not
- * mention are NaN.
+ * sample_stats.*; `.csv`: the layout of CmdStan, one file per chain, the same quantities as columns. Clamped
+ * coordinates are filled in; coordinates the target does not mention are NaN.
  */
-#include <math.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "answer/session.h"
 #include "core/alloc.h"
 #include "formats/tensor_write.h"
 #include "formats/text_file.h"
 
-/* Everything the writers need: full rows over all coordinates of the program, [chains * draws, total]. */
+/* One quantity of every draw. */
+typedef struct save_quantity {
+  const char *name;
+  size_t ndim, dim, shape[POE_MAX_DIMS];
+  double *values; /* [rows, dim] */
+} save_quantity;
+
+/* Everything the writers need. */
 typedef struct save_job {
   poei_session *session;
   const poei_target *target;
   const poei_sampling *sampling;
   const poei_gate *gate;
-  size_t rows, total;
-  double *full;
+  size_t rows, n;
+  save_quantity *quantities; /* [n] */
 } save_job;
 
 /* Does the target mention or clamp a coordinate of the variable? */
@@ -37,6 +44,92 @@ static bool save_mentions(const poei_target *target, const poei_variable *variab
   return false;
 }
 
+/* ---- what is saved ---- */
+
+static poe_status save_add(save_job *job, const char *name, size_t ndim, const size_t *shape, size_t dim,
+                           poe_error *error) {
+  save_quantity *quantity = &job->quantities[job->n];
+  *quantity = (save_quantity){.name = name, .ndim = ndim, .dim = dim};
+  memcpy(quantity->shape, shape, ndim * sizeof *shape);
+  quantity->values = poei_alloc(job->rows, dim * sizeof(double));
+  if (quantity->values == NULL) {
+    return poe_error_set(error, POE_E_MEMORY, "out of memory for %zu draws of '%s'", job->rows, name);
+  }
+  job->n++;
+  return POE_OK;
+}
+
+/* full[rows, total]: the draws over all coordinates of the program. */
+static poe_status save_variables(save_job *job, const double *full, poe_error *error) {
+  const poei_program *program = job->session->program;
+  size_t total = poei_program_dim(program);
+  poe_status status = POE_OK;
+  for (size_t v = 0; status == POE_OK && v < poei_program_variable_count(program); v++) {
+    const poei_variable *variable = poei_program_variable(program, v);
+    if (!save_mentions(job->target, variable)) {
+      continue;
+    }
+    status = save_add(job, variable->name, variable->ndim, variable->shape, variable->dim, error);
+    for (size_t i = 0; status == POE_OK && i < job->rows; i++) {
+      memcpy(job->quantities[job->n - 1].values + i * variable->dim, full + i * total + variable->offset,
+             variable->dim * sizeof *full);
+    }
+  }
+  return status;
+}
+
+static bool save_has(const save_job *job, const char *name) {
+  for (size_t k = 0; k < job->n; k++) {
+    if (strcmp(job->quantities[k].name, name) == 0) {
+      return true;
+    }
+  }
+  return false;
+}
+
+static poe_status save_derived(save_job *job, const char *name, const double *full, poe_error *error) {
+  if (save_has(job, name) || poei_program_variable_find(job->session->program, name) != NULL) {
+    return POE_OK;
+  }
+  poei_derived derived;
+  poe_status status = poei_program_derived(job->session->program, name, &derived, error);
+  if (status == POE_OK) {
+    status = save_add(job, name, derived.ndim, derived.shape, derived.dim, error);
+  }
+  if (status == POE_OK) {
+    status = poei_full_derived(job->session, &derived, job->rows, full, job->quantities[job->n - 1].values, error);
+  }
+  return status;
+}
+
+static poe_status save_collect(save_job *job, size_t n_save, const char *const *save, poe_error *error) {
+  const poei_program *program = job->session->program;
+  size_t total = poei_program_dim(program);
+  double *full = poei_alloc(job->rows, total * sizeof *full);
+  job->quantities = poei_calloc(poei_program_variable_count(program) + n_save, sizeof *job->quantities);
+  poe_status status = POE_OK;
+  if (full == NULL || job->quantities == NULL) {
+    status = poe_error_set(error, POE_E_MEMORY, "out of memory for %zu rows of %zu numbers", job->rows, total);
+  } else {
+    poei_expand_rows(program, job->target, job->rows, job->sampling->draws.x, full);
+    status = save_variables(job, full, error);
+  }
+  for (size_t i = 0; status == POE_OK && i < n_save; i++) {
+    status = save_derived(job, save[i], full, error);
+  }
+  poei_free(full);
+  return status;
+}
+
+static void save_free(save_job *job) {
+  for (size_t k = 0; k < job->n; k++) {
+    poei_free(job->quantities[k].values);
+  }
+  poei_free(job->quantities);
+}
+
+/* ---- npz ---- */
+
 static poe_status save_array(poei_npz_writer *writer, const save_job *job, const char *name, size_t ndim,
                              const size_t *shape, const double *values, poe_error *error) {
   size_t full[POEI_MAX_DIMS] = {job->sampling->draws.chains, job->sampling->draws.draws};
@@ -47,47 +140,6 @@ static poe_status save_array(poei_npz_writer *writer, const save_job *job, const
     full[i + 2] = shape[i];
   }
   return poei_npz_writer_add(writer, name, POEI_F64, ndim + 2, full, values, error);
-}
-
-static poe_status save_variable(poei_npz_writer *writer, const save_job *job, const poei_variable *variable,
-                                poe_error *error) {
-  double *values = poei_alloc(job->rows * variable->dim, sizeof *values);
-  if (values == NULL) {
-    return poe_error_set(error, POE_E_MEMORY, "out of memory");
-  }
-  for (size_t i = 0; i < job->rows; i++) {
-    memcpy(values + i * variable->dim, job->full + i * job->total + variable->offset, variable->dim * sizeof *values);
-  }
-  poe_status status = save_array(writer, job, variable->name, variable->ndim, variable->shape, values, error);
-  poei_free(values);
-  return status;
-}
-
-static poe_status save_derived(poei_npz_writer *writer, const save_job *job, const char *name, poe_error *error) {
-  poei_derived derived;
-  poe_status status = poei_program_derived(job->session->program, name, &derived, error);
-  if (status != POE_OK) {
-    return status;
-  }
-  double *in = poei_alloc(job->rows * derived.in_dim, sizeof *in);
-  double *out = poei_alloc(job->rows * derived.dim, sizeof *out);
-  if (in == NULL || out == NULL) {
-    status = poe_error_set(error, POE_E_MEMORY, "out of memory for %zu images of '%s'", job->rows, name);
-  } else {
-    for (size_t i = 0; i < job->rows; i++) {
-      for (size_t j = 0; j < derived.in_dim; j++) {
-        in[i * derived.in_dim + j] = job->full[i * job->total + derived.coordinates[j]];
-      }
-    }
-    status = poei_apply_rows(job->session, derived.map, (poe_rows){job->rows, derived.in_dim, derived.in_dim, in}, out,
-                             error);
-  }
-  if (status == POE_OK) {
-    status = save_array(writer, job, name, derived.ndim, derived.shape, out, error);
-  }
-  poei_free(in);
-  poei_free(out);
-  return status;
 }
 
 static poe_status save_stats(poei_npz_writer *writer, const save_job *job, poe_error *error) {
@@ -110,21 +162,12 @@ static poe_status save_stats(poei_npz_writer *writer, const save_job *job, poe_e
   return status;
 }
 
-static poe_status save_npz(const save_job *job, const char *path, size_t n_save, const char *const *save,
-                           poe_error *error) {
+static poe_status save_npz(const save_job *job, const char *path, poe_error *error) {
   poei_npz_writer *writer = NULL;
   poe_status status = poei_npz_writer_open(path, &writer, error);
-  const poei_program *program = job->session->program;
-  for (size_t i = 0; status == POE_OK && i < poei_program_variable_count(program); i++) {
-    const poei_variable *variable = poei_program_variable(program, i);
-    if (save_mentions(job->target, variable)) {
-      status = save_variable(writer, job, variable, error);
-    }
-  }
-  for (size_t i = 0; status == POE_OK && i < n_save; i++) {
-    if (poei_program_variable_find(program, save[i]) == NULL) {
-      status = save_derived(writer, job, save[i], error);
-    }
+  for (size_t k = 0; status == POE_OK && k < job->n; k++) {
+    const save_quantity *q = &job->quantities[k];
+    status = save_array(writer, job, q->name, q->ndim, q->shape, q->values, error);
   }
   if (status == POE_OK) {
     status = save_stats(writer, job, error);
@@ -136,43 +179,50 @@ static poe_status save_npz(const save_job *job, const char *path, size_t n_save,
   return poei_npz_writer_commit(writer, error);
 }
 
+/* ---- csv ---- */
+
 /* "x.2.1", counted from 1, as CmdStan names the elements of an array. */
-static void csv_name(FILE *out, const poei_variable *variable, size_t element) {
-  size_t stride = variable->dim;
-  fputs(variable->name, out);
-  for (size_t k = 0; k < variable->ndim; k++) {
-    stride /= variable->shape[k];
+static void csv_name(FILE *out, const save_quantity *quantity, size_t element) {
+  size_t stride = quantity->dim;
+  fputs(quantity->name, out);
+  for (size_t k = 0; k < quantity->ndim; k++) {
+    stride /= quantity->shape[k];
     fprintf(out, ".%zu", element / stride + 1);
     element %= stride;
   }
 }
 
-static void csv_chain(FILE *out, const save_job *job, size_t chain) {
-  const poei_draws *draws = &job->sampling->draws;
-  const poei_program *program = job->session->program;
-  size_t n = poei_program_variable_count(program);
-  fprintf(out, "# model = %s\n# method = %s\n# save_warmup = 0\n", job->target->name, job->sampling->method);
-  fprintf(out, "# chain = %zu\n# seed = %llu\n", chain + 1, (unsigned long long)job->session->seed);
+static void csv_head(FILE *out, const save_job *job, size_t chain) {
+  fputs("# model = ", out);
+  for (const char *c = job->target->name; *c != '\0'; c++) {
+    fputc(*c == '\n' || *c == '\r' ? ' ' : *c, out); /* an expression may span lines */
+  }
+  fprintf(out, "\n# method = %s\n# save_warmup = 0\n# chain = %zu\n# seed = %llu\n", job->sampling->method, chain + 1,
+          (unsigned long long)job->session->seed);
   if (job->gate != NULL) {
     fprintf(out, "# gate = %s\n", job->gate->passed ? "passed" : "failed");
   }
   fputs("lp__,accept_stat__,stepsize__,divergent__,energy__", out);
-  for (size_t v = 0; v < n; v++) {
-    const poei_variable *variable = poei_program_variable(program, v);
-    for (size_t j = 0; save_mentions(job->target, variable) && j < variable->dim; j++) {
+  for (size_t k = 0; k < job->n; k++) {
+    for (size_t j = 0; j < job->quantities[k].dim; j++) {
       fputc(',', out);
-      csv_name(out, variable, j);
+      csv_name(out, &job->quantities[k], j);
     }
   }
   fputc('\n', out);
+}
+
+static void csv_chain(FILE *out, const save_job *job, size_t chain) {
+  const poei_draws *draws = &job->sampling->draws;
+  csv_head(out, job, chain);
   for (size_t i = 0; i < draws->draws; i++) {
     size_t row = chain * draws->draws + i;
     fprintf(out, "%.17g,%.17g,%.17g,%d,%.17g", draws->lp[row], draws->acceptance[row], draws->step_size[chain],
             (int)draws->diverging[row], draws->energy[row]);
-    for (size_t v = 0; v < n; v++) {
-      const poei_variable *variable = poei_program_variable(program, v);
-      for (size_t j = 0; save_mentions(job->target, variable) && j < variable->dim; j++) {
-        fprintf(out, ",%.17g", job->full[row * job->total + variable->offset + j]);
+    for (size_t k = 0; k < job->n; k++) {
+      const save_quantity *q = &job->quantities[k];
+      for (size_t j = 0; j < q->dim; j++) {
+        fprintf(out, ",%.17g", q->values[row * q->dim + j]);
       }
     }
     fputc('\n', out);
@@ -195,25 +245,62 @@ static poe_status save_csv(const save_job *job, const char *path, poe_error *err
   return status;
 }
 
-poe_status poei_save_draws(poei_session *session, const poei_target *target, const poei_sampling *sampling,
-                           const char *path, size_t n_save, const char *const *save, const poei_gate *gate,
-                           poe_error *error) {
+/* ---- the two entrances ---- */
+
+static bool save_ends(const char *path, const char *with) {
   const char *ending = strrchr(path, '.');
-  bool npz = ending != NULL && strcmp(ending, ".npz") == 0, csv = ending != NULL && strcmp(ending, ".csv") == 0;
-  if (!npz && !csv) {
+  return ending != NULL && strcmp(ending, with) == 0;
+}
+
+/* The folder a file would be created in can be written to. */
+static poe_status save_check_folder(const char *path, poe_error *error) {
+  const char *slash = strrchr(path, '/');
+  char *folder = slash == NULL ? poei_strdup(".") : poei_strndup(path, slash == path ? 1 : (size_t)(slash - path));
+  if (folder == NULL) {
+    return poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  poe_status status = POE_OK;
+  if (access(folder, W_OK | X_OK) != 0) {
+    status = poe_error_set(error, POE_E_FILE, "cannot write to the folder %s: %s", folder, strerror(errno));
+    poe_error_hint(error, errno == ENOENT ? "create it first: mkdir -p %s" : "choose another than %s", folder);
+  }
+  poei_free(folder);
+  return status;
+}
+
+poe_status poei_save_check(poei_session *session, const char *path, size_t n_save, const char *const *save,
+                           poe_error *error) {
+  poe_status status = POE_OK;
+  for (size_t i = 0; status == POE_OK && i < n_save; i++) {
+    poei_derived derived;
+    if (poei_program_variable_find(session->program, save[i]) == NULL) {
+      status = poei_program_derived(session->program, save[i], &derived, error);
+    }
+  }
+  if (status != POE_OK || path == NULL) {
+    return status;
+  }
+  if (!save_ends(path, ".npz") && !save_ends(path, ".csv")) {
     poe_error_set(error, POE_E_USAGE, "cannot write draws to '%s'", path);
     poe_error_hint(error, "the ending says the format: .npz or .csv");
     return POE_E_USAGE;
   }
+  return save_check_folder(path, error);
+}
+
+poe_status poei_save_draws(poei_session *session, const poei_target *target, const poei_sampling *sampling,
+                           const char *path, size_t n_save, const char *const *save, const poei_gate *gate,
+                           poe_error *error) {
+  poe_status status = poei_save_check(session, path, n_save, save, error);
+  if (status != POE_OK) {
+    return status;
+  }
   save_job job = {.session = session, .target = target, .sampling = sampling, .gate = gate};
   job.rows = sampling->draws.chains * sampling->draws.draws;
-  job.total = poei_program_dim(session->program);
-  job.full = poei_alloc(job.rows * job.total, sizeof *job.full);
-  if (job.full == NULL) {
-    return poe_error_set(error, POE_E_MEMORY, "out of memory for %zu rows of %zu numbers", job.rows, job.total);
+  status = save_collect(&job, n_save, save, error);
+  if (status == POE_OK) {
+    status = save_ends(path, ".npz") ? save_npz(&job, path, error) : save_csv(&job, path, error);
   }
-  poei_expand_rows(session->program, target, job.rows, sampling->draws.x, job.full);
-  poe_status status = npz ? save_npz(&job, path, n_save, save, error) : save_csv(&job, path, error);
-  poei_free(job.full);
+  save_free(&job);
   return status;
 }

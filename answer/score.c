@@ -6,123 +6,190 @@
 #include "core/alloc.h"
 #include "formats/text_file.h"
 
-/* Log-densities of a named expert at rows of the whole target: its own coordinates are gathered. */
-static poe_status score_each(poei_session *session, const char *name, size_t n, size_t total, const double *full,
-                             double *logp, poe_error *error) {
+/* One call's points and numbers. */
+typedef struct score_job {
+  poei_session *session;
+  const char *expression; /* as asked; NULL: the last density */
+  const poei_solved *solved;
+  const double *x; /* [n, d]     */
+  double *full;    /* [n, total] */
+  bool want_each;
+  poei_scores scores;
+} score_job;
+
+static poe_status score_each(poei_session *session, const char *name, size_t n, const double *full, double *logp,
+                             poe_error *error) {
   poei_solved solved;
   poe_status status = poei_solve_values(session, name, &solved, error);
-  if (status != POE_OK) {
-    return status;
+  if (status == POE_OK) {
+    status = poei_full_values(session, &solved, n, full, logp, error);
+    poei_solved_free(&solved);
   }
-  size_t d = solved.target.dim;
-  double *x = poei_alloc(n * d, sizeof *x);
-  if (x == NULL) {
-    status = poe_error_set(error, POE_E_MEMORY, "out of memory");
-  } else {
-    for (size_t i = 0; i < n; i++) {
-      for (size_t j = 0; j < d; j++) {
-        x[i * d + j] = full[i * total + solved.target.coordinates[j]];
-      }
-    }
-    status = poei_evaluate_rows(session, solved.plan->expert, (poe_rows){n, d, d, x}, logp, NULL, error);
-  }
-  poei_free(x);
-  poei_solved_free(&solved);
   return status;
 }
 
-static poe_status score_all_each(poei_session *session, const char *expression, size_t n, const double *full,
-                                 json_t *each, poe_error *error) {
-  const char *names[256];
-  size_t count = poei_program_mentions(session->program, expression, names, 256);
-  size_t total = poei_program_dim(session->program);
-  double *logp = poei_alloc(n, sizeof *logp);
-  poe_status status = logp == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory") : POE_OK;
-  for (size_t k = 0; status == POE_OK && k < count && k < 256; k++) {
-    status = score_each(session, names[k], n, total, full, logp, error);
-    if (status == POE_OK) {
-      json_object_set_new(each, names[k], poei_json_numbers(logp, n));
-    }
-  }
-  poei_free(logp);
-  return status;
+/* Is this value of an expert what makes a product not a number, or infinite? Undoubtedly (pass 0), or possibly. */
+static bool score_guilty(double value, int pass) {
+  return pass == 0 ? isnan(value) || value == INFINITY : value == -INFINITY;
 }
 
 /* NaN or +inf at a given point: says at which row and, asking the named experts one by one, whose value it is. */
-static poe_status score_check(poei_session *session, const char *expression, size_t n, const double *full,
-                              const double *logp, poe_error *error) {
-  size_t bad = 0;
-  while (bad < n && !isnan(logp[bad]) && logp[bad] != INFINITY) {
+static poe_status score_check(const score_job *job, poe_error *error) {
+  const poei_scores *s = &job->scores;
+  size_t bad = 0, total = poei_program_dim(job->session->program);
+  while (bad < s->n && !isnan(s->logp[bad]) && s->logp[bad] != INFINITY) {
     bad++;
   }
-  if (bad == n) {
+  if (bad == s->n) {
     return POE_OK;
   }
-  const char *names[256], *culprit = NULL;
-  size_t count = poei_program_mentions(session->program, expression, names, 256);
-  size_t total = poei_program_dim(session->program);
-  for (size_t k = 0; culprit == NULL && k < count && k < 256; k++) {
-    double value = 0.0;
-    if (score_each(session, names[k], 1, total, full + bad * total, &value, NULL) == POE_OK && !isfinite(value)) {
-      culprit = names[k];
+  const char *culprit = NULL;
+  for (int pass = 0; culprit == NULL && pass < 2; pass++) {
+    for (size_t k = 0; culprit == NULL && k < s->n_each; k++) {
+      double value = 0.0;
+      poe_status status = score_each(job->session, s->names[k], 1, job->full + bad * total, &value, NULL);
+      culprit = status == POE_OK && score_guilty(value, pass) ? s->names[k] : NULL;
     }
   }
   poe_error_set(error, POE_E_NUMERIC, "the log-density of row %zu is %s%s%s%s", bad,
-                isnan(logp[bad]) ? "not a number" : "+infinity", culprit == NULL ? "" : "; it comes from '",
+                isnan(s->logp[bad]) ? "not a number" : "+infinity", culprit == NULL ? "" : "; it comes from '",
                 culprit == NULL ? "" : culprit, culprit == NULL ? "" : "'");
-  if (logp[bad] == INFINITY) {
-    poe_error_hint(error, "an expert is divided out at a point where it is zero");
+  if (s->logp[bad] == INFINITY) {
+    poe_error_hint(error, "an expert is divided out at a point where it is zero, or has a pole there");
   }
   return POE_E_NUMERIC;
 }
 
-static json_t *score_grad_json(const double *grad, size_t n, size_t d) {
-  json_t *rows = json_array();
-  for (size_t i = 0; i < n; i++) {
-    json_array_append_new(rows, poei_json_numbers(grad + i * d, d));
+enum { SCORE_CHUNK = 1024 * POEI_TILE }; /* rows between two looks at whether the run was interrupted */
+
+static poe_status score_values(const score_job *job, poe_error *error) {
+  const poei_scores *s = &job->scores;
+  poe_status status = POE_OK;
+  for (size_t first = 0; status == POE_OK && first < s->n; first += SCORE_CHUNK) {
+    const poei_monitor *monitor = &job->session->monitor;
+    if (monitor->stop != NULL && atomic_load(monitor->stop)) {
+      return poe_error_set(error, POE_E_INTERRUPTED, "interrupted at point %zu of %zu", first, s->n);
+    }
+    size_t n = s->n - first < SCORE_CHUNK ? s->n - first : SCORE_CHUNK;
+    status =
+        poei_evaluate_rows(job->session, job->solved->plan->expert, (poe_rows){n, s->d, s->d, job->x + first * s->d},
+                           s->logp + first, s->grad == NULL ? NULL : s->grad + first * s->d, error);
   }
-  return rows;
+  return status;
+}
+
+static poe_status score_run(score_job *job, poe_error *error) {
+  poei_scores *s = &job->scores;
+  poei_expand_rows(job->session->program, &job->solved->target, s->n, job->x, job->full);
+  poe_status status = score_values(job, error);
+  if (status == POE_OK) {
+    status = score_check(job, error);
+  }
+  for (size_t k = 0; status == POE_OK && job->want_each && k < s->n_each; k++) {
+    status = score_each(job->session, s->names[k], s->n, job->full, s->each + k * s->n, error);
+  }
+  return status;
+}
+
+static poe_status score_json(const score_job *job, json_t **result, poe_error *error) {
+  const poei_scores *s = &job->scores;
+  json_t *out = json_pack("{s:s,s:b,s:o}", "target", job->solved->target.name, "normalised",
+                          (int)job->solved->target.normalised, "log_density", poei_json_numbers(s->logp, s->n));
+  json_t *grad = s->grad == NULL ? NULL : json_array(), *each = job->want_each ? json_object() : NULL;
+  poe_status status = poei_json_made(out, error);
+  for (size_t i = 0; status == POE_OK && grad != NULL && i < s->n; i++) {
+    status = poei_json_append(status, grad, poei_json_numbers(s->grad + i * s->d, s->d), error);
+  }
+  for (size_t k = 0; status == POE_OK && each != NULL && k < s->n_each; k++) {
+    status = poei_json_set(status, each, s->names[k], poei_json_numbers(s->each + k * s->n, s->n), error);
+  }
+  if (s->grad != NULL) {
+    status = poei_json_set(status, out, "grad", grad, error);
+  }
+  if (job->want_each) {
+    status = poei_json_set(status, out, "each", each, error);
+  }
+  if (status != POE_OK) {
+    json_decref(out);
+    return status;
+  }
+  *result = out;
+  return POE_OK;
+}
+
+static poe_status score_save(const score_job *job, const poei_action *action, json_t *result, poe_error *error) {
+  const char *output = poei_option_text(action, "output");
+  if (output == NULL) {
+    return POE_OK;
+  }
+  poei_scores scores = job->scores;
+  scores.n_each = job->want_each ? scores.n_each : 0;
+  char *path = poei_session_path(job->session, output);
+  poe_status status =
+      path == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory") : poei_scores_save(path, &scores, error);
+  if (status == POE_OK) {
+    status = poei_json_set(status, result, "file", json_string(path), error);
+  }
+  poei_free(path);
+  return status;
+}
+
+static poe_status score_open(score_job *job, const poei_action *action, poe_error *error) {
+  poei_scores *s = &job->scores;
+  const poei_program *program = job->session->program;
+  bool want_grad = poei_option_flag(action, "grad");
+  if (want_grad && (poe_expert_traits(job->solved->plan->expert)->capabilities & POE_CAN_GRADIENT) == 0) {
+    return poe_error_set(error, POE_E_CAPABILITY, "'%s' has no gradient", job->solved->target.name);
+  }
+  size_t most = poei_program_density_count(program);
+  job->want_each = poei_option_flag(action, "each");
+  s->names = poei_alloc(most, sizeof *s->names);
+  if (s->names != NULL) {
+    s->n_each = poei_program_mentions(job->session->program, job->expression, s->names, most);
+  }
+  s->logp = poei_alloc(s->n, sizeof *s->logp);
+  s->grad = want_grad ? poei_alloc(s->n, s->d * sizeof *s->grad) : NULL;
+  s->each = job->want_each ? poei_alloc(s->n, s->n_each * sizeof *s->each) : NULL;
+  job->full = poei_alloc(s->n, poei_program_dim(program) * sizeof *job->full);
+  if (s->names == NULL || s->logp == NULL || (want_grad && s->grad == NULL) || (job->want_each && s->each == NULL) ||
+      job->full == NULL) {
+    return poe_error_set(error, POE_E_MEMORY, "out of memory for %zu points", s->n);
+  }
+  return POE_OK;
+}
+
+static void score_close(score_job *job) {
+  poei_free((void *)job->scores.names);
+  poei_free(job->scores.logp);
+  poei_free(job->scores.grad);
+  poei_free(job->scores.each);
+  poei_free(job->full);
 }
 
 static poe_status score_points(poei_session *session, const poei_action *action, const poei_solved *solved, size_t n,
                                const double *x, json_t **result, poe_error *error) {
-  const char *expression = action->n_targets > 0 ? action->targets[0] : NULL;
-  size_t d = solved->target.dim, total = poei_program_dim(session->program);
-  bool want_grad = poei_option_flag(action, "grad");
-  if (want_grad && (poe_expert_traits(solved->plan->expert)->capabilities & POE_CAN_GRADIENT) == 0) {
-    return poe_error_set(error, POE_E_CAPABILITY, "'%s' has no gradient: %s", solved->target.name,
-                         solved->plan->reason);
-  }
-  double *logp = poei_alloc(n, sizeof *logp), *full = poei_alloc(n * total, sizeof *full);
-  double *grad = want_grad ? poei_alloc(n * d, sizeof *grad) : NULL;
-  json_t *each = json_object();
-  poe_status status = logp == NULL || full == NULL || (want_grad && grad == NULL)
-                          ? poe_error_set(error, POE_E_MEMORY, "out of memory for %zu points", n)
-                          : POE_OK;
+  score_job job = {.session = session,
+                   .expression = action->n_targets > 0 ? action->targets[0] : NULL,
+                   .solved = solved,
+                   .x = x,
+                   .scores = {.n = n, .d = solved->target.dim}};
+  json_t *out = NULL;
+  poe_status status = score_open(&job, action, error);
   if (status == POE_OK) {
-    poei_expand_rows(session->program, &solved->target, n, x, full);
-    status = poei_evaluate_rows(session, solved->plan->expert, (poe_rows){n, d, d, x}, logp, grad, error);
+    status = score_run(&job, error);
   }
   if (status == POE_OK) {
-    status = score_check(session, solved->target.text, n, full, logp, error);
-  }
-  if (status == POE_OK && poei_option_flag(action, "each")) {
-    status = score_all_each(session, expression, n, full, each, error);
+    status = score_json(&job, &out, error);
   }
   if (status == POE_OK) {
-    *result = json_pack("{s:s,s:b,s:o}", "target", solved->target.name, "normalised", (int)solved->target.normalised,
-                        "log_density", poei_json_numbers(logp, n));
-    if (want_grad) {
-      json_object_set_new(*result, "grad", score_grad_json(grad, n, d));
-    }
-    if (poei_option_flag(action, "each")) {
-      json_object_set(*result, "each", each);
-    }
+    status = score_save(&job, action, out, error);
   }
-  json_decref(each);
-  poei_free(logp);
-  poei_free(full);
-  poei_free(grad);
+  if (status == POE_OK) {
+    *result = out;
+  } else {
+    json_decref(out);
+  }
+  score_close(&job);
   return status;
 }
 
@@ -133,8 +200,12 @@ poe_status poei_answer_score(poei_session *session, const poei_action *action, j
     poe_error_hint(error, "give them with --data FILE (csv, npy or npz; one row per point)");
     return POE_E_USAGE;
   }
+  const char *output = poei_option_text(action, "output");
   poei_solved solved;
-  poe_status status = poei_solve_values(session, action->n_targets > 0 ? action->targets[0] : NULL, &solved, error);
+  poe_status status = output == NULL ? POE_OK : poei_scores_check(output, error);
+  if (status == POE_OK) {
+    status = poei_solve_values(session, action->n_targets > 0 ? action->targets[0] : NULL, &solved, error);
+  }
   if (status != POE_OK) {
     return status;
   }

@@ -164,7 +164,8 @@ json_t *poei_gate_json(const poei_gate *gate);
 poe_status poei_save_check(poei_session *session, const char *path, size_t n_save, const char *const *save,
                            poe_error *error);
 /* Writes draws as .npz or .csv (CmdStan's layout, one file per chain): the variables of the target, the derived
- * variables in save[n_save], and the sampler's statistics. Both say whether the gate passed (gate NULL: they do not). */
+ * variables in save[n_save], and the sampler's statistics. Both say whether the gate passed (gate NULL: they do not).
+ */
 poe_status poei_save_draws(poei_session *session, const poei_target *target, const poei_sampling *sampling,
                            const char *path, size_t n_save, const char *const *save, const poei_gate *gate,
                            poe_error *error);

@@ -18,6 +18,7 @@ typedef struct verify_job {
   size_t n, d;
   double *x; /* [n, d] */
   json_t *checks;
+  poe_status memory; /* of building `checks` */
   bool passed;
 } verify_job;
 
@@ -31,7 +32,8 @@ verify_add(verify_job *job, const char *name, bool passed, const char *format, .
   va_start(args, format);
   vsnprintf(detail, sizeof detail, format, args);
   va_end(args);
-  json_array_append_new(job->checks, json_pack("{s:s,s:b,s:s}", "name", name, "passed", (int)passed, "detail", detail));
+  json_t *check = json_pack("{s:s,s:b,s:s}", "name", name, "passed", (int)passed, "detail", detail);
+  job->memory = poei_json_append(job->memory, job->checks, check, NULL);
   job->passed = job->passed && passed;
 }
 
@@ -69,60 +71,97 @@ static poe_status verify_difference(const verify_job *job, size_t j, double rela
 
 enum { VERIFY_MAX_COORDINATES = 64 };
 
+/* Working memory of the gradient check. */
+typedef struct verify_gradient {
+  double *grad, *shifted;   /* [n, d]    */
+  double *logp;             /* [4, n]    */
+  double *difference, *gap; /* [n]       */
+  double worst;
+  size_t compared;
+} verify_gradient;
+
+/* Largest gap of derivative j over the points, each point's the smaller of two steps': single-precision networks carry
+ * noise of 1e-7 of the value, which a larger step keeps from drowning the quotient. */
+static poe_status verify_coordinate(const verify_job *job, verify_gradient *g, size_t j, poe_error *error) {
+  static const double steps[2] = {1e-4, 2e-2};
+  poe_status status = POE_OK;
+  for (size_t i = 0; i < job->n; i++) {
+    g->gap[i] = NAN;
+  }
+  for (size_t s = 0; status == POE_OK && s < 2; s++) {
+    status = verify_difference(job, j, steps[s], g->shifted, g->logp, g->difference, error);
+    for (size_t i = 0; status == POE_OK && i < job->n; i++) {
+      double exact = g->grad[i * job->d + j];
+      double gap = fabs(g->difference[i] - exact) / fmax(1.0, fabs(exact));
+      if (isfinite(g->difference[i])) {
+        g->gap[i] = fmin(g->gap[i], isfinite(gap) ? gap : INFINITY); /* fmin ignores NaN */
+      }
+    }
+  }
+  for (size_t i = 0; status == POE_OK && i < job->n; i++) {
+    g->compared += isnan(g->gap[i]) ? 0 : 1;
+    g->worst = fmax(g->worst, g->gap[i]);
+  }
+  return status;
+}
+
+static poe_status verify_derivatives(verify_job *job, verify_gradient *g, poe_error *error) {
+  const poe_support *support = poe_expert_traits(job->expert)->support;
+  size_t step = 1 + job->d / VERIFY_MAX_COORDINATES, continuous = 0;
+  poe_status status = verify_eval(job, job->expert, job->n, job->x, g->logp, g->grad, error);
+  for (size_t j = 0; status == POE_OK && j < job->d; j += step) {
+    if (support[j].kind != POE_DISCRETE) {
+      continuous++;
+      status = verify_coordinate(job, g, j, error);
+    }
+  }
+  if (status == POE_OK && continuous == 0) {
+    verify_add(job, "gradient", true, "no continuous coordinate");
+  } else if (status == POE_OK) {
+    verify_add(job, "gradient", g->worst < 1e-3 && g->compared > 0,
+               "largest difference from finite differences %.2g of max(1, |gradient|) over %zu derivatives", g->worst,
+               g->compared);
+  }
+  return status;
+}
+
 static poe_status verify_gradients(verify_job *job, poe_error *error) {
-  const poe_traits *traits = poe_expert_traits(job->expert);
-  if ((traits->capabilities & POE_CAN_GRADIENT) == 0) {
+  if ((poe_expert_traits(job->expert)->capabilities & POE_CAN_GRADIENT) == 0) {
     verify_add(job, "gradient", true, "the target has none");
     return POE_OK;
   }
   size_t size = job->n * job->d;
-  double *grad = poei_alloc(size, sizeof *grad), *shifted = poei_alloc(size, sizeof *shifted);
-  double *logp = poei_alloc(4 * job->n, sizeof *logp), *difference = poei_alloc(job->n, sizeof *difference);
-  poe_status status = grad == NULL || shifted == NULL || logp == NULL || difference == NULL
-                          ? poe_error_set(error, POE_E_MEMORY, "out of memory")
-                          : verify_eval(job, job->expert, job->n, job->x, logp, grad, error);
-  double worst = 0.0;
-  size_t compared = 0, step = 1 + job->d / VERIFY_MAX_COORDINATES;
-  for (size_t j = 0; status == POE_OK && j < job->d; j += step) {
-    if (traits->support[j].kind == POE_DISCRETE) {
-      continue;
-    }
-    /* single-precision networks carry noise of 1e-7 of the value: a larger step keeps the quotient meaningful */
-    double best[2] = {0.0, 0.0};
-    for (int wide = 0; status == POE_OK && wide < 2; wide++) {
-      status = verify_difference(job, j, wide == 0 ? 1e-4 : 2e-2, shifted, logp, difference, error);
-      for (size_t i = 0; status == POE_OK && i < job->n; i++) {
-        double g = grad[i * job->d + j], gap = fabs(difference[i] - g) / fmax(1.0, fabs(g));
-        if (isfinite(difference[i])) {
-          best[wide] = fmax(best[wide], isfinite(gap) ? gap : INFINITY);
-          compared += wide == 0;
-        }
-      }
-    }
-    worst = fmax(worst, fmin(best[0], best[1]));
-  }
-  if (status == POE_OK) {
-    verify_add(job, "gradient", worst < 1e-3 && compared > 0,
-               "largest difference from finite differences %.2g of max(1, |gradient|) over %zu derivatives", worst,
-               compared);
-  }
-  poei_free(grad);
-  poei_free(shifted);
-  poei_free(logp);
-  poei_free(difference);
+  verify_gradient g = {.grad = poei_alloc(size, sizeof *g.grad),
+                       .shifted = poei_alloc(size, sizeof *g.shifted),
+                       .logp = poei_alloc(4 * job->n, sizeof *g.logp),
+                       .difference = poei_alloc(job->n, sizeof *g.difference),
+                       .gap = poei_alloc(job->n, sizeof *g.gap)};
+  bool memory = g.grad != NULL && g.shifted != NULL && g.logp != NULL && g.difference != NULL && g.gap != NULL;
+  poe_status status = memory ? verify_derivatives(job, &g, error) : poe_error_set(error, POE_E_MEMORY, "out of memory");
+  poei_free(g.grad);
+  poei_free(g.shifted);
+  poei_free(g.logp);
+  poei_free(g.difference);
+  poei_free(g.gap);
   return status;
 }
 
-static poe_status verify_rows(verify_job *job, poe_error *error) {
-  double *turned = poei_alloc(job->n * job->d, sizeof *turned);
-  double *a = poei_alloc(job->n, sizeof *a), *b = poei_alloc(job->n, sizeof *b);
-  poe_status status =
-      turned == NULL || a == NULL || b == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory") : POE_OK;
-  if (status == POE_OK) {
-    status = verify_eval(job, job->expert, job->n, job->x, a, NULL, error);
-  }
-  for (size_t i = 0; status == POE_OK && i < job->n; i++) {
-    memcpy(turned + i * job->d, job->x + (job->n - 1 - i) * job->d, job->d * sizeof *turned);
+/* |a - b| relative to max(1, |b|); equal infinities agree, NaN never. */
+static double verify_gap(double a, double b) {
+  double gap = a == b ? 0.0 : fabs(a - b) / fmax(1.0, fabs(b));
+  return isnan(gap) ? INFINITY : gap;
+}
+
+/* The row that stands at place i when every tile is turned round: bits are promised at equal tile shape. */
+static size_t verify_turned(size_t i, size_t n) {
+  size_t first = i / POEI_TILE * POEI_TILE, size = n - first < POEI_TILE ? n - first : POEI_TILE;
+  return first + (size - 1 - (i - first));
+}
+
+static poe_status verify_order(verify_job *job, double *turned, double *a, double *b, poe_error *error) {
+  poe_status status = verify_eval(job, job->expert, job->n, job->x, a, NULL, error);
+  for (size_t i = 0; i < job->n; i++) {
+    memcpy(turned + i * job->d, job->x + verify_turned(i, job->n) * job->d, job->d * sizeof *turned);
   }
   if (status == POE_OK) {
     status = verify_eval(job, job->expert, job->n, turned, b, NULL, error);
@@ -130,37 +169,42 @@ static poe_status verify_rows(verify_job *job, poe_error *error) {
   size_t differing = 0;
   double worst = 0.0;
   for (size_t i = 0; status == POE_OK && i < job->n; i++) {
-    differing += memcmp(&a[i], &b[job->n - 1 - i], sizeof *a) != 0;
+    differing += memcmp(&a[i], &b[verify_turned(i, job->n)], sizeof *a) != 0;
     double single = 0.0;
     status = verify_eval(job, job->expert, 1, job->x + i * job->d, &single, NULL, error);
-    double gap = single == a[i] ? 0.0 : fabs(single - a[i]) / fmax(1.0, fabs(a[i]));
-    worst = fmax(worst, isnan(gap) ? INFINITY : gap);
+    worst = fmax(worst, verify_gap(single, a[i]));
   }
   if (status == POE_OK) {
     verify_add(job, "rows in another order", differing == 0, "%zu of %zu rows change bits", differing, job->n);
     verify_add(job, "tile against single rows", worst < 1e-5, "largest relative difference %.2g", worst);
   }
-  poei_free(turned);
-  poei_free(a);
-  poei_free(b);
   return status;
 }
 
-static poe_status verify_rewriting(verify_job *job, poe_error *error) {
-  double *a = poei_alloc(job->n, sizeof *a), *b = poei_alloc(job->n, sizeof *b);
-  poe_status status = a == NULL || b == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory")
-                                             : verify_eval(job, job->expert, job->n, job->x, a, NULL, error);
+static poe_status verify_rewriting(verify_job *job, double *a, double *b, poe_error *error) {
+  poe_status status = verify_eval(job, job->expert, job->n, job->x, a, NULL, error);
   if (status == POE_OK) {
     status = verify_eval(job, job->written, job->n, job->x, b, NULL, error);
   }
   double worst = 0.0;
   for (size_t i = 0; status == POE_OK && i < job->n; i++) {
-    double gap = a[i] == b[i] ? 0.0 : fabs(a[i] - b[i]) / fmax(1.0, fabs(b[i]));
-    worst = fmax(worst, isnan(gap) ? INFINITY : gap);
+    worst = fmax(worst, verify_gap(a[i], b[i]));
   }
   if (status == POE_OK) {
     verify_add(job, "rewritten against written", worst < 1e-6, "largest relative difference %.2g", worst);
   }
+  return status;
+}
+
+static poe_status verify_rows(verify_job *job, poe_error *error) {
+  double *turned = poei_alloc(job->n, job->d * sizeof *turned);
+  double *a = poei_alloc(job->n, sizeof *a), *b = poei_alloc(job->n, sizeof *b);
+  poe_status status = turned == NULL || a == NULL || b == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory")
+                                                               : verify_order(job, turned, a, b, error);
+  if (status == POE_OK) {
+    status = verify_rewriting(job, a, b, error);
+  }
+  poei_free(turned);
   poei_free(a);
   poei_free(b);
   return status;
@@ -178,7 +222,7 @@ static poe_status verify_points(verify_job *job, const poei_plan *plan, poe_erro
   poei_sampling sampling = {0};
   poe_status status = poei_draw(job->session, plan, "auto", &options, NULL, 0, &sampling, error);
   if (status == POE_OK && sampling.draws.draws < job->n) {
-    status = poe_error_set(error, POE_E_INTERRUPTED, "interrupted");
+    status = poe_error_set(error, POE_E_INTERRUPTED, "interrupted while drawing the points to verify at");
   }
   if (status == POE_OK) {
     memcpy(job->x, sampling.draws.x, job->n * job->d * sizeof *job->x);
@@ -204,7 +248,7 @@ poe_status poei_answer_verify(poei_session *session, const poei_action *action, 
                     .d = solved.target.dim,
                     .checks = json_array(),
                     .passed = true};
-  job.x = poei_alloc(job.n * job.d, sizeof *job.x);
+  job.x = poei_alloc(job.n, job.d * sizeof *job.x);
   status =
       job.x == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory") : verify_points(&job, solved.plan, error);
   if (status == POE_OK) {
@@ -213,12 +257,13 @@ poe_status poei_answer_verify(poei_session *session, const poei_action *action, 
   if (status == POE_OK) {
     status = verify_rows(&job, error);
   }
-  if (status == POE_OK) {
-    status = verify_rewriting(&job, error);
+  if (status == POE_OK && job.memory != POE_OK) {
+    status = poe_error_set(error, POE_E_MEMORY, "out of memory");
   }
   if (status == POE_OK) {
     *result = json_pack("{s:s,s:b,s:O}", "target", solved.target.name, "passed", (int)job.passed, "checks", job.checks);
-    if (!job.passed) {
+    status = poei_json_made(*result, error);
+    if (status == POE_OK && !job.passed) {
       status = poe_error_set(error, POE_E_NUMERIC, "'%s' failed its self-test", solved.target.name);
     }
   }

@@ -19,30 +19,22 @@
 static poe_status compare_expert_open(compare_job *job, compare_expert *expert, const char *name, poe_error *error) {
   expert->name = name;
   expert->label = job->judge == NULL ? SIZE_MAX : poei_judge_find(job->judge, name);
+  job->any_label = job->any_label || expert->label != SIZE_MAX;
   return poei_solve_values(job->session, name, &expert->solved, error);
 }
 
-poe_status compare_expert_values(const compare_job *job, const compare_expert *expert, size_t n, const double *full,
-                                 double *logp, poe_error *error) {
-  size_t d = expert->solved.target.dim;
-  double *x = poei_alloc(n * d, sizeof *x);
-  if (x == NULL) {
-    return poe_error_set(error, POE_E_MEMORY, "out of memory");
-  }
-  for (size_t i = 0; i < n; i++) {
-    for (size_t j = 0; j < d; j++) {
-      x[i * d + j] = full[i * job->total + expert->solved.target.coordinates[j]];
-    }
-  }
-  poe_status status =
-      poei_evaluate_rows(job->session, expert->solved.plan->expert, (poe_rows){n, d, d, x}, logp, NULL, error);
-  poei_free(x);
-  return status;
-}
-
-static int compare_ascending(const void *a, const void *b) {
+int compare_ascending(const void *a, const void *b) {
   double x = *(const double *)a, y = *(const double *)b;
   return (x > y) - (x < y);
+}
+
+/* The q-quantile of sorted values[n], interpolated; -inf stays -inf. */
+static double compare_quantile(const double *values, size_t n, double q) {
+  double at = q * (double)(n - 1);
+  size_t below = (size_t)at;
+  double above = below + 1 < n ? values[below + 1] : values[below];
+  double step = isfinite(above - values[below]) ? (at - (double)below) * (above - values[below]) : 0.0;
+  return values[below] + step;
 }
 
 /* Where this expert's own log-density lies under draws of base * expert: its q-quantile becomes the threshold. */
@@ -58,16 +50,12 @@ static poe_status compare_threshold(compare_job *job, compare_expert *expert, po
     status = poe_error_set(error, POE_E_MEMORY, "out of memory");
   }
   if (status == POE_OK) {
-    status = compare_expert_values(job, expert, draws.n, draws.full, logp, error);
+    status = poei_full_values(job->session, &expert->solved, draws.n, draws.full, logp, error);
   }
   if (status == POE_OK) {
     qsort(logp, draws.n, sizeof *logp, compare_ascending);
-    double at = job->quantile * (double)(draws.n - 1);
-    size_t below = (size_t)at;
-    double above = below + 1 < draws.n ? logp[below + 1] : logp[below];
-    double step = isfinite(above - logp[below]) ? (at - (double)below) * (above - logp[below]) : 0.0;
-    expert->threshold = logp[below] + step;
-    expert->gate_passed = draws.gate.passed;
+    expert->threshold = compare_quantile(logp, draws.n, job->quantile);
+    compare_gate(job, text, &draws.gate);
   }
   poei_free(logp);
   compare_draws_free(&draws);
@@ -119,8 +107,6 @@ static poe_status compare_open(compare_job *job, const poei_action *action, poe_
   job->action = action;
   job->total = poei_program_dim(job->session->program);
   job->base = poei_option_text(action, "base");
-  job->quantile = 0.05;
-  job->columns = 16;
   poe_status status = poei_run_options_read(job->session, action, &job->run, error);
   if (status == POE_OK) {
     status = poei_option_number(action, "quantile", 0.0, 1.0, &job->quantile, error);

@@ -17,7 +17,8 @@ typedef struct compare_job {
   poei_session *session;
   const poei_action *action;
   poei_run_options run;
-  size_t total; /* coordinates of the program */
+  size_t total;   /* coordinates of the program                     */
+  bool any_label; /* the judge knows at least one of the experts    */
   const char *base;
   double quantile;
   size_t columns;
@@ -46,14 +47,15 @@ typedef struct compare_draws {
 
 poe_status compare_draw(const compare_job *job, const char *expression, compare_draws *draws, poe_error *error);
 void compare_draws_free(compare_draws *draws);
-/* logp[n] of an expert at rows full[n, total]. */
-poe_status compare_expert_values(const compare_job *job, const compare_expert *expert, size_t n, const double *full,
-                                 double *logp, poe_error *error);
+int compare_ascending(const void *a, const void *b); /* of doubles, for qsort */
 /* Draws a target, measures it, and adds its entry to `targets` and its images to the job. */
 poe_status compare_measure(compare_job *job, const char *expression, json_t *targets, poe_error *error);
-/* {q5, median, q95} of distances[n], which is sorted in place. */
+/* {q5, median, q95} of distances[n], which is sorted in place; NULL when out of memory. */
 json_t *compare_distances(size_t n, double *distances);
-/* Writes the image grid; *path on the heap. */
-poe_status compare_grid(const compare_job *job, char **path, poe_error *error);
+/* Where the image grid goes, on the heap: what --output names, `run` keeps one always; NULL in *path: nowhere. */
+poe_status compare_grid_path(const compare_job *job, char **path, poe_error *error);
+poe_status compare_grid_write(const compare_job *job, const char *path, poe_error *error);
+/* Images of a target that are kept for the grid. */
+size_t compare_grid_images(const compare_job *job, size_t draws);
 
 #endif

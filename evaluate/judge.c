@@ -36,6 +36,9 @@ static poe_status judge_add(poei_judge *judge, const json_t *name, size_t logit,
   if (text == NULL || text[0] == '\0' || strlen(text) >= JUDGE_LABEL_SIZE || judge->n >= JUDGE_MAX_LABELS) {
     return poe_error_set(error, POE_E_FORMAT, "poe.heads: label %zu is not a short text", judge->n);
   }
+  if (poei_judge_find(judge, text) != SIZE_MAX) {
+    return poe_error_set(error, POE_E_FORMAT, "poe.heads: the label '%s' is there twice", text);
+  }
   if (judge->n == judge->capacity) {
     size_t capacity = 2 * judge->capacity + 16;
     judge_label *labels = poei_realloc(judge->labels, capacity, sizeof *labels);
@@ -83,9 +86,10 @@ static poe_status judge_heads(poei_judge *judge, const poei_tensor_file *file, p
   if (text == NULL) {
     return poe_error_set(error, POE_E_FORMAT, "a judge needs poe.heads: what its logits mean");
   }
-  json_t *heads = poei_json_parse(text, strlen(text), error);
+  poe_error parse = {0};
+  json_t *heads = poei_json_parse(text, strlen(text), &parse);
   if (heads == NULL) {
-    return POE_E_FORMAT;
+    return poe_error_set(error, parse.status, "poe.heads: %s", parse.message);
   }
   poe_status status = json_is_array(heads) ? POE_OK : poe_error_set(error, POE_E_FORMAT, "poe.heads is not an array");
   size_t next = 0, size = poei_net_out_dim(judge->net);
@@ -151,11 +155,13 @@ size_t poei_judge_find(const poei_judge *judge, const char *label) {
 }
 
 static unsigned char judge_found(const judge_label *label, const double *logit) {
+  double own = logit[label->logit];
   if (label->head_size == 1) {
-    return logit[label->logit] > 0.0;
+    return own > 0.0;
   }
-  for (size_t j = 0; j < label->head_size; j++) {
-    if (logit[label->head_first + j] > logit[label->logit]) {
+  for (size_t j = label->head_first; j < label->head_first + label->head_size; j++) {
+    bool beaten = j < label->logit ? !(own > logit[j]) : !(own >= logit[j]);
+    if (beaten) { /* of equal logits the first is found; NaN never is, and nothing beside it */
       return 0;
     }
   }

@@ -54,6 +54,32 @@ static poe_status reference_scale(const poei_tensor_file *file, poei_reference *
   return POE_OK;
 }
 
+/* Every number of the file is finite; `name` is for the message. */
+static poe_status reference_finite(const char *name, size_t n, const float *values, poe_error *error) {
+  for (size_t i = 0; i < n; i++) {
+    if (!isfinite(values[i])) {
+      return poe_error_set(error, POE_E_FORMAT, "'%s' has a number that is not finite", name);
+    }
+  }
+  return POE_OK;
+}
+
+static poe_status reference_numbers(const poei_tensor_file *file, poei_reference *self, poe_error *error) {
+  poe_status status = reference_finite("projection", self->d * self->m, self->projection, error);
+  if (status == POE_OK) {
+    status = reference_scale(file, self, error);
+  }
+  if (status == POE_OK) {
+    status = reference_finite("codes", self->n * self->m, self->codes, error);
+  }
+  for (size_t i = 0; status == POE_OK && i < self->heldout; i++) {
+    if (!(self->nearest[i] >= 0.0 && isfinite(self->nearest[i]))) {
+      status = poe_error_set(error, POE_E_FORMAT, "'heldout_nearest' has a number that is no distance");
+    }
+  }
+  return status;
+}
+
 static poe_status reference_read(const poei_tensor_file *file, poei_reference *self, poe_error *error) {
   const poei_tensor *projection = NULL, *codes = NULL, *nearest = NULL;
   poe_status status = poei_tensor_file_require(file, "projection", &projection, error);
@@ -85,7 +111,7 @@ static poe_status reference_read(const poei_tensor_file *file, poei_reference *s
   poei_tensor_to_float(projection, self->projection);
   poei_tensor_to_float(codes, self->codes);
   poei_tensor_to_double(nearest, self->nearest);
-  return reference_scale(file, self, error);
+  return reference_numbers(file, self, error);
 }
 
 poe_status poei_reference_open(const char *path, poei_reference **reference, poe_error *error) {
@@ -115,14 +141,34 @@ const double *poei_reference_heldout(const poei_reference *reference, size_t *n)
   return reference->nearest;
 }
 
+/* Distance of a projected row code[m] to the nearest of the codes, given cross[n] = -2 codes . code: the differences
+ * |y|^2 - 2 x.y find it, and its distance is then taken from the coordinates, because the sum cancels near 0. */
+static double reference_distance(const poei_reference *reference, const float *code, const float *cross) {
+  size_t m = reference->m, nearest = 0;
+  float best = INFINITY;
+  for (size_t k = 0; k < reference->n; k++) {
+    float squared = cross[k] + reference->norms[k];
+    if (squared < best) {
+      best = squared;
+      nearest = k;
+    }
+  }
+  double sum = 0.0;
+  for (size_t j = 0; j < m; j++) {
+    double gap = (double)code[j] - (double)reference->codes[nearest * m + j];
+    sum += gap * gap;
+  }
+  return sqrt(sum / (double)m); /* a row with NaN has distance NaN */
+}
+
 enum { NEAREST_BLOCK = 64 };
 
 poe_status poei_reference_nearest(const poei_reference *reference, size_t n, const double *x, double *distance,
                                   poe_error *error) {
   size_t d = reference->d, m = reference->m, size = reference->n;
-  float *rows = poei_alloc(NEAREST_BLOCK * d, sizeof *rows);
-  float *code = poei_alloc(NEAREST_BLOCK * m, sizeof *code);
-  float *cross = poei_alloc(NEAREST_BLOCK * size, sizeof *cross);
+  float *rows = poei_alloc(d, NEAREST_BLOCK * sizeof *rows);
+  float *code = poei_alloc(m, NEAREST_BLOCK * sizeof *code);
+  float *cross = poei_alloc(size, NEAREST_BLOCK * sizeof *cross);
   bool memory = rows != NULL && code != NULL && cross != NULL;
   for (size_t first = 0; memory && first < n; first += NEAREST_BLOCK) {
     size_t block = n - first < NEAREST_BLOCK ? n - first : NEAREST_BLOCK;
@@ -132,15 +178,7 @@ poe_status poei_reference_nearest(const poei_reference *reference, size_t n, con
     poei_sgemm(false, false, block, m, d, 1.0f, rows, d, reference->projection, m, 0.0f, code, m);
     poei_sgemm(false, true, block, size, m, -2.0f, code, m, reference->codes, m, 0.0f, cross, size);
     for (size_t i = 0; i < block; i++) {
-      float norm = 0.0f, best = INFINITY;
-      for (size_t j = 0; j < m; j++) {
-        norm += code[i * m + j] * code[i * m + j];
-      }
-      for (size_t k = 0; k < size; k++) {
-        float squared = cross[i * size + k] + reference->norms[k];
-        best = squared < best ? squared : best;
-      }
-      distance[first + i] = sqrt(fmax(0.0, (double)(best + norm)) / (double)m);
+      distance[first + i] = reference_distance(reference, code + i * m, cross + i * size);
     }
   }
   poei_free(rows);

@@ -9,7 +9,7 @@
 
 enum { GLYPH_WIDTH = 5, GLYPH_HEIGHT = 7, GLYPH_SCALE = 2, GLYPH_ADVANCE = (GLYPH_WIDTH + 1) * GLYPH_SCALE };
 enum { GRID_GAP = 2, GRID_MARGIN = 12, GRID_CAPTION = GLYPH_HEIGHT * GLYPH_SCALE + 10, GRID_MAX_SIDE = 20000 };
-enum { GRID_PAPER = 255, GRID_INK = 20 };
+enum { GRID_PAPER = 255, GRID_INK = 20, GRID_MAX_CAPTION = 100 }; /* longer captions may be cut at the edge */
 
 /* Captions are drawn in a 5 x 7 dot matrix: a row of a glyph is 5 bits, the leftmost highest. */
 static const unsigned char glyphs[128][GLYPH_HEIGHT] = {
@@ -68,7 +68,7 @@ static void canvas_square(grid_canvas *canvas, size_t x, size_t y, size_t size, 
 
 static void canvas_text(grid_canvas *canvas, size_t x, size_t y, const char *text) {
   for (; *text != '\0'; text++, x += GLYPH_ADVANCE) {
-    const unsigned char *rows = glyphs[(unsigned char)*text & 127u];
+    const unsigned char *rows = glyphs[(unsigned char)*text < 128 ? (unsigned char)*text : ' '];
     for (size_t r = 0; r < GLYPH_HEIGHT; r++) {
       for (size_t c = 0; c < GLYPH_WIDTH; c++) {
         if ((rows[r] >> (GLYPH_WIDTH - 1 - c) & 1) != 0) {
@@ -90,40 +90,77 @@ static void canvas_image(grid_canvas *canvas, size_t x, size_t y, size_t height,
   }
 }
 
-poe_status poei_image_grid_write(const char *path, size_t height, size_t width, size_t columns, size_t n_bands,
-                                 const poei_image_band *bands, poe_error *error) {
-  if (columns == 0 || height == 0 || width == 0 || height > 4096 || width > 4096) {
+/* Where everything goes. */
+typedef struct grid_layout {
+  size_t height, width, columns; /* of an image; images in a row */
+  size_t zoom, cell_height, cell_width;
+} grid_layout;
+
+static size_t grid_rows(const grid_layout *layout, const poei_image_band *band) {
+  return band->n / layout->columns + (band->n % layout->columns > 0);
+}
+
+/* Sizes of everything; every number is bounded before it is multiplied. */
+static poe_status grid_plan(size_t height, size_t width, size_t columns, size_t n_bands, const poei_image_band *bands,
+                            grid_layout *layout, grid_canvas *canvas, poe_error *error) {
+  if (columns == 0 || height == 0 || width == 0 || columns > GRID_MAX_SIDE || height > 4096 || width > 4096) {
     return poe_error_set(error, POE_E_SHAPE, "no grid of %zu columns of %zu x %zu images", columns, height, width);
   }
-  size_t zoom = width < 24 ? 4 : (width < 64 ? 2 : 1);
-  size_t cell_w = width * zoom + GRID_GAP, cell_h = height * zoom + GRID_GAP, longest = 0;
-  grid_canvas canvas = {0, GRID_MARGIN, NULL};
-  for (size_t b = 0; b < n_bands; b++) {
-    size_t length = strlen(bands[b].caption) * GLYPH_ADVANCE;
+  size_t zoom = width < 24 ? 4 : (width < 64 ? 2 : 1), longest = 0;
+  *layout = (grid_layout){height, width, columns, zoom, height * zoom + GRID_GAP, width * zoom + GRID_GAP};
+  canvas->height = GRID_MARGIN;
+  for (size_t b = 0; b < n_bands && canvas->height <= GRID_MAX_SIDE; b++) {
+    size_t length = strlen(bands[b].caption), rows = grid_rows(layout, &bands[b]);
+    length = length < GRID_MAX_CAPTION ? length : GRID_MAX_CAPTION;
+    rows = rows < GRID_MAX_SIDE ? rows : GRID_MAX_SIDE;
     longest = length > longest ? length : longest;
-    canvas.height += GRID_CAPTION + (bands[b].n + columns - 1) / columns * cell_h + GRID_MARGIN;
+    canvas->height += GRID_CAPTION + rows * layout->cell_height + GRID_MARGIN;
   }
-  canvas.width = 2 * GRID_MARGIN + (columns * cell_w > longest ? columns * cell_w : longest);
-  if (canvas.width > GRID_MAX_SIDE || canvas.height > GRID_MAX_SIDE) {
-    return poe_error_set(error, POE_E_SHAPE, "an image grid of %zu x %zu pixels is too large", canvas.width,
-                         canvas.height);
+  size_t images = columns * layout->cell_width, text = longest * GLYPH_ADVANCE;
+  canvas->width = 2 * GRID_MARGIN + (images > text ? images : text);
+  if (canvas->width > GRID_MAX_SIDE || canvas->height > GRID_MAX_SIDE) {
+    return poe_error_set(error, POE_E_SHAPE, "an image grid of %zu x %zu pixels or more is too large", canvas->width,
+                         canvas->height);
+  }
+  return POE_OK;
+}
+
+poe_status poei_image_grid_check(size_t height, size_t width, size_t columns, size_t n_bands,
+                                 const poei_image_band *bands, poe_error *error) {
+  grid_layout layout;
+  grid_canvas canvas = {0};
+  return grid_plan(height, width, columns, n_bands, bands, &layout, &canvas, error);
+}
+
+static void grid_draw(grid_canvas *canvas, const grid_layout *layout, size_t n_bands, const poei_image_band *bands) {
+  size_t y = GRID_MARGIN;
+  memset(canvas->pixels, GRID_PAPER, canvas->width * canvas->height);
+  for (size_t b = 0; b < n_bands; b++) {
+    canvas_text(canvas, GRID_MARGIN, y, bands[b].caption);
+    y += GRID_CAPTION;
+    for (size_t i = 0; i < bands[b].n; i++) {
+      canvas_image(canvas, GRID_MARGIN + i % layout->columns * layout->cell_width,
+                   y + i / layout->columns * layout->cell_height, layout->height, layout->width, layout->zoom,
+                   bands[b].images + i * layout->height * layout->width);
+    }
+    y += grid_rows(layout, &bands[b]) * layout->cell_height + GRID_MARGIN;
+  }
+}
+
+poe_status poei_image_grid_write(const char *path, size_t height, size_t width, size_t columns, size_t n_bands,
+                                 const poei_image_band *bands, poe_error *error) {
+  grid_layout layout;
+  grid_canvas canvas = {0};
+  poe_status status = grid_plan(height, width, columns, n_bands, bands, &layout, &canvas, error);
+  if (status != POE_OK) {
+    return status;
   }
   canvas.pixels = poei_alloc(canvas.width * canvas.height, 1);
   if (canvas.pixels == NULL) {
     return poe_error_set(error, POE_E_MEMORY, "out of memory for an image grid");
   }
-  memset(canvas.pixels, GRID_PAPER, canvas.width * canvas.height);
-  size_t y = GRID_MARGIN;
-  for (size_t b = 0; b < n_bands; b++) {
-    canvas_text(&canvas, GRID_MARGIN, y, bands[b].caption);
-    y += GRID_CAPTION;
-    for (size_t i = 0; i < bands[b].n; i++) {
-      canvas_image(&canvas, GRID_MARGIN + i % columns * cell_w, y + i / columns * cell_h, height, width, zoom,
-                   bands[b].images + i * height * width);
-    }
-    y += (bands[b].n + columns - 1) / columns * cell_h + GRID_MARGIN;
-  }
-  poe_status status = poei_png_write(path, canvas.width, canvas.height, 1, canvas.pixels, error);
+  grid_draw(&canvas, &layout, n_bands, bands);
+  status = poei_png_write(path, canvas.width, canvas.height, 1, canvas.pixels, error);
   poei_free(canvas.pixels);
   return status;
 }

@@ -79,31 +79,39 @@ static void table_pad(FILE *out, size_t n, char fill) {
   }
 }
 
+static void table_print_cell(const poei_table *table, size_t i, size_t width, FILE *out) {
+  size_t column = i % table->columns, shown = table_width(table->cells[i]);
+  bool last = column + 1 == table->columns || i + 1 == table->n;
+  if (column > 0) {
+    fputs("  ", out);
+    table_pad(out, width - shown, ' ');
+  }
+  fputs(table->cells[i], out);
+  if (column == 0 && !last) {
+    table_pad(out, width - shown, ' ');
+  }
+  if (last) {
+    fputc('\n', out);
+  }
+}
+
 poe_status poei_table_print(const poei_table *table, FILE *out) {
-  if (table->failed) {
+  size_t *widths = poei_alloc(table->columns, sizeof *widths), rule = 0;
+  if (widths == NULL || table->failed) {
+    poei_free(widths);
     return POE_E_MEMORY;
   }
+  for (size_t c = 0; c < table->columns; c++) {
+    widths[c] = table_column_width(table, c);
+    rule += widths[c] + (c > 0 ? 2 : 0);
+  }
   for (size_t i = 0; i < table->n; i++) {
-    size_t column = i % table->columns, width = table_column_width(table, column);
-    const char *cell = table->cells[i];
-    bool last = column + 1 == table->columns || i + 1 == table->n;
-    if (column > 0) {
-      fputs("  ", out);
-      table_pad(out, width - table_width(cell), ' ');
-    }
-    fputs(cell, out);
-    if (column == 0 && !last) {
-      table_pad(out, width - table_width(cell), ' ');
-    }
-    if (last) {
-      fputc('\n', out);
-    }
+    table_print_cell(table, i, widths[i % table->columns], out);
     if (i + 1 == table->columns) {
-      for (size_t c = 0; c < table->columns; c++) {
-        table_pad(out, table_column_width(table, c) + (c > 0 ? 2 : 0), '-');
-      }
+      table_pad(out, rule, '-');
       fputc('\n', out);
     }
   }
+  poei_free(widths);
   return POE_OK;
 }

@@ -37,8 +37,24 @@ typedef struct poei_gate {
 /* The gate over all coordinates of `draws` (its limits and their derivation are in gate.c). `exact`: draws are
  * independent, only non-finite values can fail it. `biased` names an unadjusted kernel, or NULL; such draws never pass.
  * Constant coordinates, and indicators that are constant as on binary coordinates, have no say.
- * False alarms, measured (the gate run as if the draws were not exact; 1000 draws after 1000 warmup steps unless said):
-@@RATES@@ */
+ *
+ * False alarms, measured with the gate run as if the draws were not exact; 1000 draws after 1000 warmup steps unless
+ * said; d coordinates; failures / runs.
+ *
+ * - exact, 4 chains: 0/2000 at d = 2, 10, 16, and 0/2000 for Cauchy draws at d = 10; 200 draws at d = 16: 6/2000
+ *
+ * - exact, 64 chains: 0/2000 at d = 2 and 16, 0/1000 at d = 10; 50 or 200 draws at d = 16: 0/1000 each
+ *
+ * - rwm, 4 chains, thin 5: 0/500 at d = 2
+ *
+ * - mala, 4 chains: 0/500 at d = 2, 2/500 at d = 16 with scales 1 to 100; 64 chains: 0/200 at d = 2
+ *
+ * - hmc, 4 chains: 0/500 at d = 2, 0/500 on AR(1) at d = 10, 0/300 at d = 16 with scales 1 to 100; 64 chains: 0/60 on
+ *   AR(1) at d = 10; 64 chains of 200 draws at d = 16: 0/200, and 0/200 for mala
+ *
+ * Not covered by this: a kernel whose true ESS is near the one wanted (hmc on Student t with 5 degrees of freedom at
+ * d = 10: 6/300, by the tail ESS), and hmc where the density falls off faster than a Gaussian, which truly diverges now
+ * and then. */
 poe_status poei_gate_run(const poei_draws *draws, bool exact, const char *biased, poei_gate *gate, poe_error *error);
 
 #endif

@@ -2,7 +2,9 @@
  *
  * A session owns a program, its workers and its settings. Its functions may not be called from two threads at once; two
  * sessions may. A target is the name of a definition, an expression in the language, or NULL for the file's last
- * density.
+ * density. Arrays are the caller's, row-major, and must not overlap; on failure outputs hold nothing of use, and
+ * *error (NULL is allowed) says why, with its place in the file where it has one. Estimated constants are kept in the
+ * user's cache directory, as the command does.
  */
 #ifndef POE_SESSION_H
 #define POE_SESSION_H
@@ -39,7 +41,8 @@ poe_status poe_session_score(poe_session *session, const char *target, size_t n,
 poe_status poe_session_log_z(poe_session *session, const char *target, double *log_z, double *std_error, bool *exact,
                              poe_error *error);
 
-/* x[chains, draws, dim]: draws by the target's planned method. *trusted: the gate passed. */
+/* x[chains, draws, dim]: draws by the target's planned method, after 1000 steps of warmup where that is a Markov chain;
+ * chains and draws at least 1 (POE_E_USAGE). *trusted: the gate passed; draws are given either way. */
 poe_status poe_session_sample(poe_session *session, const char *target, size_t chains, size_t draws, double *x,
                               bool *trusted, poe_error *error);
 

@@ -3,8 +3,9 @@
  *
  * False alarms of `coverage`: nominal 95 % intervals (log Z +- 1.96 SE) must hold the truth in at least 17 of 20 seeds.
  * With coverage .95 exactly, fewer do with probability P(Bin(20, .95) <= 16) = 1.6 % per path and setting; 8 are
- * tested: 12 % for a new choice of seeds. Measured over 400 other seeds the coverage is .955 to .983 (the standard error
- * errs upwards): at .965, .5 % and 4 %. The mean deviation over the seeds must be within 4 of its standard errors. */
+ * tested: 12 % for a new choice of seeds. Measured over 400 other seeds the coverage is .955 to .983 (the standard
+ * error errs upwards): at .965, .5 % and 4 %. The mean deviation over the seeds must be within 4 of its standard
+ * errors. */
 #include <stdlib.h>
 #include <string.h>
 
