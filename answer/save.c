@@ -252,8 +252,7 @@ static bool save_ends(const char *path, const char *with) {
   return ending != NULL && strcmp(ending, with) == 0;
 }
 
-/* The folder a file would be created in can be written to. */
-static poe_status save_check_folder(const char *path, poe_error *error) {
+poe_status poei_folder_check(const char *path, poe_error *error) {
   const char *slash = strrchr(path, '/');
   char *folder = slash == NULL ? poei_strdup(".") : poei_strndup(path, slash == path ? 1 : (size_t)(slash - path));
   if (folder == NULL) {
@@ -261,7 +260,7 @@ static poe_status save_check_folder(const char *path, poe_error *error) {
   }
   poe_status status = POE_OK;
   if (access(folder, W_OK | X_OK) != 0) {
-    status = poe_error_set(error, POE_E_FILE, "cannot write to the folder %s: %s", folder, strerror(errno));
+    status = poe_error_set(error, POE_E_FILE, "cannot write %s: folder %s: %s", path, folder, strerror(errno));
     poe_error_hint(error, errno == ENOENT ? "create it first: mkdir -p %s" : "choose another than %s", folder);
   }
   poei_free(folder);
@@ -285,7 +284,7 @@ poe_status poei_save_check(poei_session *session, const char *path, size_t n_sav
     poe_error_hint(error, "the ending says the format: .npz or .csv");
     return POE_E_USAGE;
   }
-  return save_check_folder(path, error);
+  return poei_folder_check(path, error);
 }
 
 poe_status poei_save_draws(poei_session *session, const poei_target *target, const poei_sampling *sampling,

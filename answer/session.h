@@ -163,6 +163,8 @@ json_t *poei_gate_json(const poei_gate *gate);
  * names. path NULL: only the names. */
 poe_status poei_save_check(poei_session *session, const char *path, size_t n_save, const char *const *save,
                            poe_error *error);
+/* POE_E_FILE when the folder of `path` cannot be written to; asked before long work. */
+poe_status poei_folder_check(const char *path, poe_error *error);
 /* Writes draws as .npz or .csv (CmdStan's layout, one file per chain): the variables of the target, the derived
  * variables in save[n_save], and the sampler's statistics. Both say whether the gate passed (gate NULL: they do not).
  */

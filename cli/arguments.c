@@ -30,6 +30,15 @@ static char *cli_own(cli_call *call, char *text) {
   return owned[call->n_owned++] = text;
 }
 
+const char *cli_flag_text(const char *name, char *text, size_t size) {
+  size_t n = 0;
+  for (; name[n] != '\0' && n + 1 < size; n++) {
+    text[n] = name[n] == '_' ? '-' : name[n];
+  }
+  text[n] = '\0';
+  return text;
+}
+
 static poe_status cli_verb_unknown(const char *word, poe_error *error) {
   const char *words[64];
   size_t n = 0;
@@ -46,6 +55,7 @@ static poe_status cli_verb_unknown(const char *word, poe_error *error) {
   return POE_E_USAGE;
 }
 
+/* `word` as it was typed, without its dashes. */
 static poe_status cli_option_unknown(const poei_verb *verb, const char *word, poe_error *error) {
   const char *words[128];
   size_t n = 0;
@@ -58,7 +68,8 @@ static poe_status cli_option_unknown(const poei_verb *verb, const char *word, po
   const char *nearest = poei_nearest_word(word, n, words);
   poe_error_set(error, POE_E_USAGE, "%s has no option '--%s'", verb->name, word);
   if (nearest != NULL) {
-    poe_error_hint(error, "did you mean '--%s'?", nearest);
+    char flag[64];
+    poe_error_hint(error, "did you mean '--%s'?", cli_flag_text(nearest, flag, sizeof flag));
   } else {
     poe_error_hint(error, "poe help %s lists them", verb->name);
   }
@@ -104,13 +115,16 @@ static poe_status cli_split(cli_call *call, const char *text, poei_option_value 
   return POE_OK;
 }
 
+/* "name.param=value" for an argument of a constructor, "name=value" for a constant. */
 static poe_status cli_override(cli_call *call, const char *text, poe_error *error) {
-  const char *dot = strchr(text, '.'), *equals = strchr(text, '=');
-  if (dot == NULL || equals == NULL || dot > equals || dot == text || equals == dot + 1) {
-    return poe_error_set(error, POE_E_USAGE, "--set takes name.param=value, not '%s'", text);
+  const char *equals = strchr(text, '='), *dot = strchr(text, '.');
+  dot = dot == NULL || equals == NULL || dot > equals ? equals : dot; /* no parameter */
+  bool lacks_param = dot != equals && equals == dot + 1;
+  if (equals == NULL || dot == text || lacks_param || equals[1] == '\0') {
+    return poe_error_set(error, POE_E_USAGE, "--set takes name.param=value or name=value, not '%s'", text);
   }
   char *name = cli_own(call, poei_strndup(text, (size_t)(dot - text)));
-  char *param = cli_own(call, poei_strndup(dot + 1, (size_t)(equals - dot - 1)));
+  char *param = cli_own(call, dot == equals ? poei_strdup("") : poei_strndup(dot + 1, (size_t)(equals - dot - 1)));
   poei_override *grown = poei_realloc(call->overrides, call->n_overrides + 1, sizeof *grown);
   if (grown != NULL) {
     call->overrides = grown;
@@ -123,13 +137,21 @@ static poe_status cli_override(cli_call *call, const char *text, poe_error *erro
 }
 
 static poe_status cli_add_option(cli_call *call, const poei_option *option, const char *text, poe_error *error) {
+  char flag[64];
+  if (option->type == POEI_OPTION_FLAG && strcmp(text, "true") != 0 && strcmp(text, "false") != 0) {
+    return poe_error_set(error, POE_E_USAGE, "--%s is given or not, without '%s'",
+                         cli_flag_text(option->name, flag, sizeof flag), text);
+  }
   if (option->type == POEI_OPTION_CHOICE && !cli_is_choice(option->choices, text)) {
-    poe_error_set(error, POE_E_USAGE, "--%s cannot be '%s'", option->name, text);
+    poe_error_set(error, POE_E_USAGE, "--%s cannot be '%s'", cli_flag_text(option->name, flag, sizeof flag), text);
     poe_error_hint(error, "one of %s", option->choices);
     return POE_E_USAGE;
   }
   if (strcmp(option->name, "set") == 0) {
     return cli_override(call, text, error);
+  }
+  if (poei_option_given(&call->action, option->name) != NULL) {
+    return poe_error_set(error, POE_E_USAGE, "--%s is given twice", cli_flag_text(option->name, flag, sizeof flag));
   }
   poei_option_value *options = poei_realloc((void *)call->action.options, call->action.n_options + 1, sizeof *options);
   if (options == NULL) {
@@ -167,14 +189,15 @@ static poe_status cli_flag(cli_call *call, int argc, char **argv, int *i, poe_er
   }
   const poei_option *option = poei_option_find(call->verb, name);
   if (option == NULL) {
-    return cli_option_unknown(call->verb, name, error);
+    return cli_option_unknown(call->verb, cli_flag_text(name, name, sizeof name), error);
   }
   const char *text = equals == NULL ? NULL : equals + 1;
   if (option->type == POEI_OPTION_FLAG) {
     text = text == NULL ? "true" : text;
   } else if (text == NULL) {
     if (*i + 1 >= argc) {
-      return poe_error_set(error, POE_E_USAGE, "--%s needs a value: %s", name, option->doc);
+      return poe_error_set(error, POE_E_USAGE, "--%s needs a value: %s", cli_flag_text(name, name, sizeof name),
+                           option->doc);
     }
     text = argv[++*i];
   }

@@ -21,6 +21,9 @@ typedef struct cli_call {
 poe_status cli_parse(int argc, char **argv, cli_call *call, poe_error *error);
 void cli_call_free(cli_call *call);
 
+/* An option's name as it is typed: "step_size" -> "step-size", into text[size] (which may be `name`); returns text. */
+const char *cli_flag_text(const char *name, char *text, size_t size);
+
 /* Help: `topic` NULL (all verbs), a verb, "experts" or a family. False when there is no such topic. */
 bool cli_help(FILE *out, const char *topic);
 

@@ -7,11 +7,7 @@
 static void help_options(FILE *out, const poei_option *options) {
   for (const poei_option *o = options; o->name != NULL; o++) {
     char flag[64];
-    size_t length = 0;
-    for (; o->name[length] != '\0' && length + 1 < sizeof flag; length++) {
-      flag[length] = o->name[length] == '_' ? '-' : o->name[length];
-    }
-    flag[length] = '\0';
+    cli_flag_text(o->name, flag, sizeof flag);
     static const char *const kinds[] = {"", "N", "NUMBER", "TEXT", "FILE", NULL, "A,B,..."};
     const char *kind = o->type == POEI_OPTION_CHOICE ? o->choices : kinds[o->type];
     fprintf(out, "  --%s%s%s\n      %s", flag, kind[0] == '\0' ? "" : " ", kind, o->doc);

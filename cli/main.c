@@ -46,8 +46,8 @@ poe_status cli_perform(poei_session *session, const poei_action *action, json_t 
     if (strcmp(verbs[i].name, action->verb->name) == 0) {
       double start = poei_clock();
       poe_status status = verbs[i].perform(session, action, result, error);
-      if (*result != NULL) {
-        json_object_set_new(*result, "seconds", json_real(poei_clock() - start));
+      if (*result != NULL && json_object_set_new(*result, "seconds", json_real(poei_clock() - start)) != 0) {
+        return poe_error_set(error, POE_E_MEMORY, "out of memory");
       }
       return status;
     }
@@ -55,35 +55,101 @@ poe_status cli_perform(poei_session *session, const poei_action *action, json_t 
   return poe_error_set(error, POE_E_USAGE, "'%s' is not an action", action->verb->name);
 }
 
-static json_t *main_diagnostics(const poei_diagnostics *diagnostics) {
+/* ---- check ---- */
+
+/* {target, ok, diagnostics[]}; NULL when out of memory. */
+static json_t *check_json(const char *file, bool ok, const poei_diagnostics *diagnostics) {
   json_t *list = json_array();
+  poe_status status = POE_OK;
   for (size_t i = 0; i < diagnostics->n; i++) {
     const poe_error *e = &diagnostics->items[i].error;
-    json_array_append_new(list,
-                          json_pack("{s:s,s:i,s:i,s:s,s:s,s:s}", "file", e->file, "line", e->line, "column", e->column,
-                                    "severity", diagnostics->items[i].severity == POEI_ERROR ? "error" : "warning",
-                                    "message", e->message, "hint", e->hint));
+    const char *severity = diagnostics->items[i].severity == POEI_ERROR ? "error" : "warning";
+    json_t *item = json_pack("{s:s,s:i,s:i,s:s,s:s,s:s}", "file", e->file, "line", e->line, "column", e->column,
+                             "severity", severity, "message", e->message, "hint", e->hint);
+    status = poei_json_append(status, list, item, NULL);
   }
-  return list;
+  json_t *out = json_pack("{s:s,s:b,s:o}", "target", file, "ok", (int)ok, "diagnostics", list);
+  if (status != POE_OK) {
+    json_decref(out);
+    return NULL;
+  }
+  return out;
 }
 
-/* `check`: parse, check, and build every density, so that parameters are checked too. */
-static poe_status main_check(poei_session *session, poei_diagnostics *diagnostics) {
-  poe_status status = POE_OK;
-  for (size_t i = 0; i < poei_program_density_count(session->program); i++) {
-    poei_target target;
-    poe_status built =
-        poei_program_target(session->program, poei_program_density(session->program, i), &target, diagnostics);
-    if (built == POE_OK) {
+/* Builds a density, so that its parameters are checked; with `severity`, plans it too: can it be normalised, is its
+ * support empty? What is wrong goes among the diagnostics, at the action when there is one. */
+static poe_status check_target(poei_session *session, const char *expression, const poei_severity *severity,
+                               const poei_action *action) {
+  poei_target target;
+  poe_status status = poei_program_target(session->program, expression, &target, session->diagnostics);
+  if (status != POE_OK || severity == NULL) {
+    if (status == POE_OK) {
       poei_target_free(&target);
-    } else if (status == POE_OK) {
-      status = built;
+    }
+    return status;
+  }
+  poei_plan *plan = NULL;
+  size_t constants = 0;
+  poe_error error = {0};
+  status = poei_plan_outline(session, &target, &plan, &constants, &error);
+  if (status != POE_OK) {
+    if (error.line == 0) {
+      poe_error_at(&error, poei_program_path(session->program), action == NULL ? 0 : action->line,
+                   action == NULL ? 0 : action->column, action == NULL ? 0 : action->span);
+    }
+    poei_diagnostics_add(session->diagnostics, *severity, &error);
+  }
+  poei_plan_destroy(plan);
+  poei_target_free(&target);
+  return *severity == POEI_ERROR ? status : POE_OK;
+}
+
+static poe_status check_worse(poe_status first, poe_status next) {
+  return first == POE_OK ? next : first;
+}
+
+/* Does the verb need a target that can be normalised and drawn? */
+static bool check_plans(const poei_verb *verb) {
+  static const char *const names[] = {"logz", "sample", "compare", "verify"};
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    if (strcmp(names[i], verb->name) == 0) {
+      return true;
+    }
+  }
+  return false;
+}
+
+/* Every density is built; what actions draw from is planned. The last density is what commands take when no target is
+ * named: there an impossible plan is a warning, since the file may be meant for including or scoring. */
+static poe_status main_check(poei_session *session) {
+  static const poei_severity wrong = POEI_ERROR, doubtful = POEI_WARNING;
+  const poei_program *program = session->program;
+  size_t n = poei_program_density_count(program);
+  poe_status status = POE_OK;
+  for (size_t i = 0; i < n; i++) {
+    bool last = i + 1 == n && poei_program_action_count(program) == 0;
+    status =
+        check_worse(status, check_target(session, poei_program_density(program, i), last ? &doubtful : NULL, NULL));
+  }
+  for (size_t a = 0; a < poei_program_action_count(program); a++) {
+    const poei_action *action = poei_program_action(program, a);
+    const poei_severity *severity = check_plans(action->verb) ? &wrong : NULL;
+    for (size_t t = 0; t < action->n_targets; t++) {
+      status = check_worse(status, check_target(session, action->targets[t], severity, action));
+    }
+    if (action->n_targets == 0) {
+      status = check_worse(status, check_target(session, NULL, severity, action));
     }
   }
   return status;
 }
 
+/* ---- the verbs ---- */
+
 static void main_output(const cli_call *call, json_t *result) {
+  if (result == NULL) {
+    return;
+  }
   if (poei_option_flag(&call->action, "json")) {
     json_dumpf(result, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
     fputc('\n', stdout);
@@ -115,34 +181,43 @@ static poe_status main_session(const cli_call *call, poei_session *session, poe_
   return session->pool == NULL ? poe_error_set(error, POE_E_MEMORY, "no worker threads") : POE_OK;
 }
 
+static int main_check_verb(const cli_call *call, poei_session *session, poe_status loaded) {
+  poe_status status = loaded == POE_OK ? main_check(session) : loaded;
+  json_t *result = check_json(call->file, status == POE_OK, session->diagnostics);
+  if (!poei_option_flag(&call->action, "json")) {
+    cli_print_diagnostics(session->program, session->diagnostics);
+  }
+  main_output(call, result);
+  bool made = result != NULL;
+  json_decref(result);
+  return poe_status_exit_code(made ? status : POE_E_MEMORY);
+}
+
+static int main_format(const poei_session *session) {
+  char *text = poei_program_print(session->program);
+  if (text == NULL) {
+    return poe_status_exit_code(POE_E_MEMORY);
+  }
+  fputs(text, stdout);
+  poei_free(text);
+  return 0;
+}
+
 /* Everything that needs a program. */
 static int main_program(const cli_call *call, poei_session *session) {
   const char *verb = call->verb->name;
   poei_diagnostics *diagnostics = session->diagnostics;
   poe_status status =
       poei_program_load(call->file, NULL, call->n_overrides, call->overrides, diagnostics, &session->program);
-  if (status == POE_OK && strcmp(verb, "check") == 0) {
-    status = main_check(session, diagnostics);
-  }
   if (strcmp(verb, "check") == 0) {
-    json_t *result = json_pack("{s:s,s:b,s:o}", "target", call->file, "ok", status == POE_OK, "diagnostics",
-                               main_diagnostics(diagnostics));
-    if (!poei_option_flag(&call->action, "json")) {
-      cli_print_diagnostics(session->program, diagnostics);
-    }
-    main_output(call, result);
-    json_decref(result);
-    return poe_status_exit_code(status);
+    return main_check_verb(call, session, status);
   }
   if (status != POE_OK) {
     cli_print_diagnostics(NULL, diagnostics);
     return poe_status_exit_code(status);
   }
   if (strcmp(verb, "fmt") == 0) {
-    char *text = poei_program_print(session->program);
-    fputs(text == NULL ? "" : text, stdout);
-    poei_free(text);
-    return 0;
+    return main_format(session);
   }
   json_t *result = NULL;
   poe_error error = {0};
@@ -153,10 +228,8 @@ static int main_program(const cli_call *call, poei_session *session) {
   if (diagnostics->n > 0 && (told || !poei_option_flag(&call->action, "quiet"))) {
     cli_print_diagnostics(session->program, diagnostics);
   }
-  if (result != NULL) {
-    main_output(call, result);
-    json_decref(result);
-  }
+  main_output(call, result);
+  json_decref(result);
   return status == POE_OK || told ? poe_status_exit_code(status) : main_fail(session->program, &error, status);
 }
 
@@ -187,8 +260,33 @@ static int main_call(const cli_call *call) {
   return code;
 }
 
-int main(int argc, char **argv) {
-  setlocale(LC_ALL, "C");
+/* Is help asked for? *topic: on what, NULL: on everything. */
+static bool main_wants_help(int argc, char **argv, const char **topic) {
+  *topic = strcmp(argv[1], "help") == 0 && argc > 2 ? argv[2] : NULL;
+  if (strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+    return true;
+  }
+  for (int i = 2; i < argc && strcmp(argv[i], "--") != 0; i++) {
+    if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+      *topic = argv[1];
+      return true;
+    }
+  }
+  return false;
+}
+
+static int main_help(const char *topic) {
+  poe_error error = {0};
+  if (cli_help(stdout, topic)) {
+    return 0;
+  }
+  poe_error_set(&error, POE_E_USAGE, "there is no help on '%s'", topic);
+  poe_error_hint(&error, "poe help lists the verbs, poe help experts the families");
+  return main_fail(NULL, &error, POE_E_USAGE);
+}
+
+static int main_line(int argc, char **argv) {
+  const char *topic = NULL;
   if (argc < 2) {
     cli_help(stderr, NULL);
     return 2;
@@ -197,24 +295,23 @@ int main(int argc, char **argv) {
     puts("poe " POE_VERSION);
     return 0;
   }
-  bool help = strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0;
-  if (help && cli_help(stdout, argc > 2 ? argv[2] : NULL)) {
-    return 0;
-  }
-  if (!help && argc > 2 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0) &&
-      cli_help(stdout, argv[1])) {
-    return 0;
+  if (main_wants_help(argc, argv, &topic)) {
+    return main_help(topic);
   }
   cli_call call = {0};
   poe_error error = {0};
-  poe_status status;
-  if (help) {
-    status = poe_error_set(&error, POE_E_USAGE, "there is no help on '%s'", argv[2]);
-    poe_error_hint(&error, "poe help lists the verbs, poe help experts the families");
-  } else {
-    status = cli_parse(argc, argv, &call, &error);
-  }
+  poe_status status = cli_parse(argc, argv, &call, &error);
   int code = status == POE_OK ? main_call(&call) : main_fail(NULL, &error, status);
   cli_call_free(&call);
+  return code;
+}
+
+int main(int argc, char **argv) {
+  setlocale(LC_ALL, "C");
+  int code = main_line(argc, argv);
+  if ((fflush(stdout) != 0 || ferror(stdout)) && (code == 0 || code == 1)) {
+    fputs("error: the results could not be written to the standard output\n", stderr);
+    return poe_status_exit_code(POE_E_FILE);
+  }
   return code;
 }

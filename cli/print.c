@@ -24,6 +24,22 @@ static bool print_true(const json_t *object, const char *key) {
   return json_is_true(json_object_get(object, key));
 }
 
+/* A table is made, filled and shown; memory for it can end anywhere. */
+static poei_table *print_table_open(FILE *out, size_t columns) {
+  poei_table *table = poei_table_create(columns);
+  if (table == NULL) {
+    fputs("(out of memory for a table)\n", out);
+  }
+  return table;
+}
+
+static void print_table_close(FILE *out, poei_table *table) {
+  if (poei_table_print(table, out) != POE_OK) {
+    fputs("(out of memory for a table)\n", out);
+  }
+  poei_table_free(table);
+}
+
 static void print_logz(FILE *out, const json_t *r) {
   double se = print_number(r, "std_error");
   if (print_true(r, "exact")) {
@@ -32,6 +48,9 @@ static void print_logz(FILE *out, const json_t *r) {
   } else {
     fprintf(out, "log Z of %s = %.6g ± %.2g  (%s)\n", print_text(r, "target"), print_number(r, "log_z"), se,
             print_text(r, "method"));
+  }
+  if (json_is_false(json_object_get(r, "tolerance_reached"))) {
+    fputs("the standard error asked for was not reached: allow more with --particles\n", out);
   }
 }
 
@@ -70,7 +89,7 @@ static void print_sample(FILE *out, const json_t *r) {
           (long long)json_integer_value(json_object_get(r, "chains")),
           (long long)json_integer_value(json_object_get(r, "draws")), print_text(r, "method"),
           print_true(r, "exact") ? " (exact)" : "");
-  poei_table *table = poei_table_create(10);
+  poei_table *table = print_table_open(out, 10);
   if (table == NULL) {
     return;
   }
@@ -91,8 +110,7 @@ static void print_sample(FILE *out, const json_t *r) {
       }
     }
   }
-  poei_table_print(table, out);
-  poei_table_free(table);
+  print_table_close(out, table);
   if (hidden > 0) {
     fprintf(out, "... and %zu more coordinates (--json prints all)\n", hidden);
   }
@@ -142,10 +160,12 @@ static void print_value(poei_table *table, const json_t *value) {
   }
 }
 
+enum { PRINT_MAX_POINTS = 10000 };
+
 static void print_score(FILE *out, const json_t *r) {
   json_t *values = json_object_get(r, "log_density"), *each = json_object_get(r, "each");
   size_t n = json_array_size(values);
-  poei_table *table = poei_table_create(2 + json_object_size(each));
+  poei_table *table = print_table_open(out, 2 + json_object_size(each));
   if (table == NULL) {
     return;
   }
@@ -156,17 +176,24 @@ static void print_score(FILE *out, const json_t *r) {
   json_object_foreach(each, name, column) {
     poei_table_cell(table, "%s", name);
   }
-  for (size_t i = 0; i < n; i++) {
+  for (size_t i = 0; i < n && i < PRINT_MAX_POINTS; i++) {
     poei_table_cell(table, "%zu", i);
     print_value(table, json_array_get(values, i));
     json_object_foreach(each, name, column) {
       print_value(table, json_array_get(column, i));
     }
   }
-  poei_table_print(table, out);
-  poei_table_free(table);
+  print_table_close(out, table);
+  if (n > PRINT_MAX_POINTS) {
+    fprintf(out, "... and %zu more points (--json prints all)\n", n - PRINT_MAX_POINTS);
+  }
   if (!print_true(r, "normalised")) {
     fputs("not normalised: only differences of these numbers mean something\n", out);
+  }
+  if (json_object_get(r, "file") != NULL) {
+    fprintf(out, "numbers: %s\n", print_text(r, "file"));
+  } else if (json_object_get(r, "grad") != NULL) {
+    fputs("gradients: with --json, or --output FILE\n", out);
   }
 }
 
@@ -174,6 +201,10 @@ static void print_info(FILE *out, const json_t *r) {
   fprintf(out, "%s: %s", print_text(r, "file"), print_text(r, "format"));
   if (json_is_string(json_object_get(r, "family"))) {
     fprintf(out, ", family %s", print_text(r, "family"));
+  }
+  if (json_object_get(r, "rows") != NULL) {
+    fprintf(out, ", %lld rows of %lld numbers", (long long)json_integer_value(json_object_get(r, "rows")),
+            (long long)json_integer_value(json_object_get(r, "columns")));
   }
   fputc('\n', out);
   size_t i;
@@ -208,8 +239,12 @@ static void print_bench(FILE *out, const json_t *r) {
           (long long)json_integer_value(json_object_get(r, "rows")),
           (long long)json_integer_value(json_object_get(r, "threads")),
           json_integer_value(json_object_get(r, "threads")) == 1 ? "" : "s", print_text(r, "blas_core"));
-  fprintf(out, "  values      %12.0f rows/s\n", print_number(r, "rows_per_second"));
-  fprintf(out, "  gradients   %12.0f rows/s\n", print_number(r, "gradient_rows_per_second"));
+  static const char *const speeds[2][2] = {{"values", "rows_per_second"}, {"gradients", "gradient_rows_per_second"}};
+  for (size_t k = 0; k < 2; k++) {
+    if (isfinite(print_number(r, speeds[k][1]))) {
+      fprintf(out, "  %-10s  %12.0f rows/s\n", speeds[k][0], print_number(r, speeds[k][1]));
+    }
+  }
   if (isfinite(print_number(r, "gemm_gflops"))) {
     fprintf(out, "  %.1f GFLOP/s of the %.1f that bare matrix products of the same shapes reach: %.0f %%\n",
             print_number(r, "gflops"), print_number(r, "gemm_gflops"), 100.0 * print_number(r, "fraction"));
@@ -239,7 +274,7 @@ static void print_compare_head(poei_table *table, const json_t *r, const char *t
 }
 
 static void print_compare_satisfaction(FILE *out, const json_t *r) {
-  poei_table *table = poei_table_create(json_array_size(json_object_get(r, "experts")) + 2);
+  poei_table *table = print_table_open(out, json_array_size(json_object_get(r, "experts")) + 2);
   if (table == NULL) {
     return;
   }
@@ -254,12 +289,11 @@ static void print_compare_satisfaction(FILE *out, const json_t *r) {
     }
     print_fraction(table, target, NULL, "all");
   }
-  poei_table_print(table, out);
-  poei_table_free(table);
+  print_table_close(out, table);
 }
 
 static void print_compare_judge(FILE *out, const json_t *r) {
-  poei_table *table = poei_table_create(json_array_size(json_object_get(r, "experts")) + 3);
+  poei_table *table = print_table_open(out, json_array_size(json_object_get(r, "experts")) + 3);
   if (table == NULL) {
     return;
   }
@@ -277,8 +311,7 @@ static void print_compare_judge(FILE *out, const json_t *r) {
     print_fraction(table, judge, counts, "all");
     poei_table_cell(table, "%lld", (long long)json_integer_value(json_object_get(target, "draws")));
   }
-  poei_table_print(table, out);
-  poei_table_free(table);
+  print_table_close(out, table);
 }
 
 static void print_distances(poei_table *table, const char *name, const json_t *d) {
@@ -289,7 +322,7 @@ static void print_distances(poei_table *table, const char *name, const json_t *d
 }
 
 static void print_compare_nearest(FILE *out, const json_t *r) {
-  poei_table *table = poei_table_create(4);
+  poei_table *table = print_table_open(out, 4);
   if (table == NULL) {
     return;
   }
@@ -303,8 +336,7 @@ static void print_compare_nearest(FILE *out, const json_t *r) {
   json_object_foreach(json_object_get(r, "targets"), name, target) {
     print_distances(table, name, json_object_get(target, "nearest"));
   }
-  poei_table_print(table, out);
-  poei_table_free(table);
+  print_table_close(out, table);
 }
 
 static void print_compare(FILE *out, const json_t *r) {

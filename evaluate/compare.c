@@ -6,7 +6,6 @@
 #include "evaluate/compare.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -102,8 +101,30 @@ static poe_status compare_view(compare_job *job, const poei_action *action, poe_
   return POE_OK;
 }
 
+/* The experts to compare by. */
+static poe_status compare_by(compare_job *job, const poei_action *action, poe_error *error) {
+  const char *const *by = poei_option_items(action, "by", &job->n_experts);
+  if (job->n_experts == 0) {
+    poe_error_set(error, POE_E_USAGE, "compare needs the experts to compare by");
+    poe_error_hint(error, "by=[expert, ...] in a file, --by expert,... on the command line");
+    return POE_E_USAGE;
+  }
+  job->experts = poei_calloc(job->n_experts, sizeof *job->experts);
+  if (job->experts == NULL) {
+    return poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  poe_status status = POE_OK;
+  for (size_t e = 0; status == POE_OK && e < job->n_experts; e++) {
+    status = compare_expert_open(job, &job->experts[e], by[e], error);
+  }
+  return status;
+}
+
+/* Everything that can be known to fail does so here, before anything is drawn. */
 static poe_status compare_open(compare_job *job, const poei_action *action, poe_error *error) {
   const char *judge = poei_option_text(action, "judge"), *reference = poei_option_text(action, "reference");
+  size_t n_save = 0;
+  const char *const *save = poei_option_items(action, "save", &n_save);
   job->action = action;
   job->total = poei_program_dim(job->session->program);
   job->base = poei_option_text(action, "base");
@@ -123,20 +144,13 @@ static poe_status compare_open(compare_job *job, const poei_action *action, poe_
   if (status == POE_OK) {
     status = compare_view(job, action, error);
   }
-  const char *const *by = status == POE_OK ? poei_option_items(action, "by", &job->n_experts) : NULL;
-  if (status == POE_OK && job->n_experts == 0) {
-    poe_error_set(error, POE_E_USAGE, "compare needs the experts to compare by");
-    poe_error_hint(error, "by=[expert, ...] in a file, --by expert,... on the command line");
-    return POE_E_USAGE;
+  if (status == POE_OK) {
+    status = poei_save_check(job->session, NULL, n_save, save, error);
   }
-  job->experts = status == POE_OK ? poei_calloc(job->n_experts, sizeof *job->experts) : NULL;
-  if (status == POE_OK && job->experts == NULL) {
-    status = poe_error_set(error, POE_E_MEMORY, "out of memory");
+  if (status == POE_OK) {
+    status = compare_by(job, action, error);
   }
-  for (size_t e = 0; status == POE_OK && e < job->n_experts; e++) {
-    status = compare_expert_open(job, &job->experts[e], by[e], error);
-  }
-  return status;
+  return status == POE_OK ? compare_grid_open(job, error) : status;
 }
 
 static void compare_close(compare_job *job) {
@@ -151,6 +165,7 @@ static void compare_close(compare_job *job) {
     poei_free((double *)job->bands[b].images);
   }
   poei_free(job->bands);
+  poei_free(job->grid);
 }
 
 /* ---- the verb ---- */
@@ -159,65 +174,73 @@ static json_t *compare_heldout(const compare_job *job) {
   size_t n = 0;
   const double *heldout = poei_reference_heldout(job->reference, &n);
   double *sorted = poei_copy(heldout, n, sizeof *sorted);
-  if (sorted == NULL) {
-    return NULL;
-  }
-  json_t *out = compare_distances(n, sorted);
+  json_t *out = sorted == NULL ? NULL : compare_distances(n, sorted);
   poei_free(sorted);
   return out;
 }
 
+bool compare_adds_base(const compare_job *job) {
+  bool listed = job->base == NULL;
+  for (size_t t = 0; t < job->action->n_targets; t++) {
+    listed = listed || strcmp(job->action->targets[t], job->base) == 0;
+  }
+  return !listed;
+}
+
 /* The base is shown first, as what chance gives, unless it is already among the targets. */
 static poe_status compare_targets(compare_job *job, json_t *targets, poe_error *error) {
-  const poei_action *action = job->action;
-  bool listed = job->base == NULL;
-  for (size_t t = 0; t < action->n_targets; t++) {
-    listed = listed || strcmp(action->targets[t], job->base) == 0;
+  poe_status status = compare_adds_base(job) ? compare_measure(job, job->base, targets, error) : POE_OK;
+  for (size_t t = 0; status == POE_OK && t < job->action->n_targets; t++) {
+    status = compare_measure(job, job->action->targets[t], targets, error);
   }
-  poe_status status = listed ? POE_OK : compare_measure(job, job->base, targets, error);
-  for (size_t t = 0; status == POE_OK && t < action->n_targets; t++) {
-    status = compare_measure(job, action->targets[t], targets, error);
+  return status;
+}
+
+/* Thresholds, targets, images: everything goes into *out, which the caller releases. */
+static poe_status compare_run(compare_job *job, json_t *out, poe_error *error) {
+  json_t *experts = json_array(), *thresholds = json_object(), *targets = json_object();
+  poe_status status = poei_json_set(POE_OK, out, "experts", experts, error);
+  status = poei_json_set(status, out, "thresholds", thresholds, error);
+  status = poei_json_set(status, out, "targets", targets, error);
+  for (size_t e = 0; status == POE_OK && e < job->n_experts; e++) {
+    compare_expert *expert = &job->experts[e];
+    status = compare_threshold(job, expert, error);
+    status = poei_json_append(status, experts, json_string(expert->name), error);
+    status = poei_json_set(status, thresholds, expert->name, poei_json_number(expert->threshold), error);
+  }
+  if (status == POE_OK) {
+    status = compare_targets(job, targets, error);
+  }
+  if (status == POE_OK && job->grid != NULL) {
+    status = compare_grid_write(job, error);
+    status = poei_json_set(status, out, "grid", json_string(job->grid), error);
+  }
+  status = poei_json_set(status, out, "quantile", poei_json_number(job->quantile), error);
+  status = poei_json_set(status, out, "gate_passed", json_boolean(!job->gate_failed), error);
+  if (job->base != NULL) {
+    status = poei_json_set(status, out, "base", json_string(job->base), error);
+  }
+  if (status == POE_OK && job->reference != NULL) {
+    status = poei_json_set(status, out, "heldout_nearest", compare_heldout(job), error);
   }
   return status;
 }
 
 poe_status poei_evaluate_compare(poei_session *session, const poei_action *action, json_t **result, poe_error *error) {
   compare_job job = {.session = session};
-  json_t *targets = json_object(), *experts = json_array(), *thresholds = json_object();
+  json_t *out = json_object();
   poe_status status = compare_open(&job, action, error);
-  for (size_t e = 0; status == POE_OK && e < job.n_experts; e++) {
-    status = compare_threshold(&job, &job.experts[e], error);
-    json_array_append_new(experts, json_string(job.experts[e].name));
-    json_object_set_new(thresholds, job.experts[e].name, poei_json_number(job.experts[e].threshold));
-  }
   if (status == POE_OK) {
-    status = compare_targets(&job, targets, error);
+    status = compare_run(&job, out, error);
   }
-  char *grid = NULL;
-  if (status == POE_OK && job.has_view && job.view.ndim >= 2) {
-    status = compare_grid(&job, &grid, error);
-  }
+  const char *mode = poei_option_text(action, "gate");
   if (status == POE_OK) {
-    *result = json_pack("{s:O,s:O,s:O,s:o,s:b}", "experts", experts, "thresholds", thresholds, "targets", targets,
-                        "quantile", poei_json_number(job.quantile), "gate_passed", (int)!job.gate_failed);
-    if (job.base != NULL) {
-      json_object_set_new(*result, "base", json_string(job.base));
-    }
-    if (job.reference != NULL) {
-      json_object_set_new(*result, "heldout_nearest", compare_heldout(&job));
-    }
-    if (grid != NULL) {
-      json_object_set_new(*result, "grid", json_string(grid));
-    }
-    const char *mode = poei_option_text(action, "gate");
-    if (job.gate_failed && (mode == NULL || strcmp(mode, "report") != 0)) {
-      status = poe_error_set(error, POE_E_GATE, "the gate failed for '%s': %s", job.gate_target, job.gate_reason);
-    }
+    *result = json_incref(out);
   }
-  poei_free(grid);
-  json_decref(targets);
-  json_decref(experts);
-  json_decref(thresholds);
+  if (status == POE_OK && job.gate_failed && (mode == NULL || strcmp(mode, "report") != 0)) {
+    status = poe_error_set(error, POE_E_GATE, "the gate failed for '%s': %s", job.gate_target, job.gate_reason);
+  }
+  json_decref(out);
   compare_close(&job);
   return status;
 }

@@ -10,7 +10,6 @@ typedef struct compare_expert {
   poei_solved solved; /* values only                                         */
   size_t label;       /* the judge's label of that name, SIZE_MAX when none  */
   double threshold;   /* of its log-density                                  */
-  bool gate_passed;   /* of the draws the threshold is from                  */
 } compare_expert;
 
 typedef struct compare_job {
@@ -29,10 +28,11 @@ typedef struct compare_job {
   bool has_view;
   poei_derived view; /* map NULL: a variable, from view_offset */
   size_t view_offset;
+  char *grid; /* where the image grid goes, on the heap; NULL: nowhere */
   size_t n_bands;
   poei_image_band *bands; /* captions and images on the heap */
   bool gate_failed;
-  char gate_target[64];
+  char gate_target[128];
   char gate_reason[POEI_GATE_REASON_SIZE];
 } compare_job;
 
@@ -45,17 +45,21 @@ typedef struct compare_draws {
   double *full; /* [n, total]     */
 } compare_draws;
 
+/* Is the base measured too, before the targets, because it is not one of them? */
+bool compare_adds_base(const compare_job *job);
 poe_status compare_draw(const compare_job *job, const char *expression, compare_draws *draws, poe_error *error);
 void compare_draws_free(compare_draws *draws);
 int compare_ascending(const void *a, const void *b); /* of doubles, for qsort */
+/* Remembers the first gate that failed. */
+void compare_gate(compare_job *job, const char *target, const poei_gate *gate);
 /* Draws a target, measures it, and adds its entry to `targets` and its images to the job. */
 poe_status compare_measure(compare_job *job, const char *expression, json_t *targets, poe_error *error);
 /* {q5, median, q95} of distances[n], which is sorted in place; NULL when out of memory. */
 json_t *compare_distances(size_t n, double *distances);
-/* Where the image grid goes, on the heap: what --output names, `run` keeps one always; NULL in *path: nowhere. */
-poe_status compare_grid_path(const compare_job *job, char **path, poe_error *error);
-poe_status compare_grid_write(const compare_job *job, const char *path, poe_error *error);
-/* Images of a target that are kept for the grid. */
-size_t compare_grid_images(const compare_job *job, size_t draws);
+/* Finds where the image grid goes and whether it can be written, before anything is drawn. */
+poe_status compare_grid_open(compare_job *job, poe_error *error);
+poe_status compare_grid_write(const compare_job *job, poe_error *error);
+/* Keeps a few of a target's images, view[draws->n, dim], evenly spread over all chains and draws. */
+poe_status compare_grid_keep(compare_job *job, const compare_draws *draws, const double *view, poe_error *error);
 
 #endif

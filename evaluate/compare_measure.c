@@ -51,133 +51,178 @@ poe_status compare_draw(const compare_job *job, const char *expression, compare_
 /* ---- fractions and means with errors ---- */
 
 /* Effective number of independent draws behind the mean of values[n]; n when it cannot be told (a constant). */
-static double measure_ess(const poei_draws *draws, const double *values) {
+static poe_status measure_ess(const poei_draws *draws, const double *values, double *ess, poe_error *error) {
   poei_series series = {values, draws->chains, draws->draws, draws->draws, 1};
-  double ess = NAN, n = (double)(draws->chains * draws->draws);
-  if (poei_ess_mean(series, &ess, NULL) != POE_OK || !isfinite(ess)) {
-    return n;
-  }
-  return fmin(ess, n);
+  double n = (double)(draws->chains * draws->draws), found = NAN;
+  poe_status status = poei_ess_mean(series, &found, error);
+  *ess = isfinite(found) ? fmin(found, n) : n;
+  return status;
 }
 
-static void measure_fraction(json_t *out, const char *key, const poei_draws *draws, const double *indicator) {
+/* `value` under `key` and its standard error under `key`_se. */
+static poe_status measure_put(json_t *out, const char *key, double value, double se, poe_error *error) {
+  char *key_se = poei_format("%s_se", key);
+  if (key_se == NULL) {
+    return poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  poe_status status = poei_json_set(POE_OK, out, key, poei_json_number(value), error);
+  status = poei_json_set(status, out, key_se, poei_json_number(se), error);
+  poei_free(key_se);
+  return status;
+}
+
+static poe_status measure_fraction(json_t *out, const char *key, const poei_draws *draws, const double *indicator,
+                                   poe_error *error) {
   size_t n = draws->chains * draws->draws;
-  double sum = 0.0;
+  double sum = 0.0, ess = 0.0;
   for (size_t i = 0; i < n; i++) {
     sum += indicator[i];
   }
-  double ess = measure_ess(draws, indicator);
+  poe_status status = measure_ess(draws, indicator, &ess, error);
+  if (status != POE_OK) {
+    return status;
+  }
   double smoothed = (sum / (double)n * ess + 0.5) / (ess + 1.0);
-  char se[96];
-  snprintf(se, sizeof se, "%s_se", key);
-  json_object_set_new(out, key, poei_json_number(sum / (double)n));
-  json_object_set_new(out, se, poei_json_number(sqrt(smoothed * (1.0 - smoothed) / (ess + 1.0))));
+  return measure_put(out, key, sum / (double)n, sqrt(smoothed * (1.0 - smoothed) / (ess + 1.0)), error);
 }
 
-static void measure_mean(json_t *out, const char *key, const poei_draws *draws, const double *values) {
+static poe_status measure_mean(json_t *out, const char *key, const poei_draws *draws, const double *values,
+                               poe_error *error) {
   size_t n = draws->chains * draws->draws;
-  double mean = 0.0, square = 0.0;
+  double mean = 0.0, square = 0.0, ess = 0.0;
   for (size_t i = 0; i < n; i++) {
     mean += values[i] / (double)n;
   }
   for (size_t i = 0; i < n; i++) {
     square += (values[i] - mean) * (values[i] - mean) / (double)n;
   }
-  char se[96];
-  snprintf(se, sizeof se, "%s_se", key);
-  json_object_set_new(out, key, poei_json_number(mean));
-  json_object_set_new(out, se, poei_json_number(sqrt(square / measure_ess(draws, values))));
+  poe_status status = measure_ess(draws, values, &ess, error);
+  return status == POE_OK ? measure_put(out, key, mean, sqrt(square / ess), error) : status;
 }
 
 /* ---- by the experts ---- */
 
+/* Working memory for numbers of all draws. */
+typedef struct measure_space {
+  double *logp, *one, *all; /* [n] */
+} measure_space;
+
+static poe_status measure_space_open(measure_space *space, size_t n, poe_error *error) {
+  *space = (measure_space){poei_alloc(n, sizeof(double)), poei_alloc(n, sizeof(double)), poei_alloc(n, sizeof(double))};
+  if (space->logp == NULL || space->one == NULL || space->all == NULL) {
+    return poe_error_set(error, POE_E_MEMORY, "out of memory for %zu draws", n);
+  }
+  for (size_t i = 0; i < n; i++) {
+    space->all[i] = 1.0;
+  }
+  return POE_OK;
+}
+
+static void measure_space_close(measure_space *space) {
+  poei_free(space->logp);
+  poei_free(space->one);
+  poei_free(space->all);
+}
+
+static poe_status measure_expert(const compare_job *job, const compare_expert *expert, const compare_draws *draws,
+                                 measure_space *space, json_t *satisfaction, json_t *mean, poe_error *error) {
+  poe_status status = poei_full_values(job->session, &expert->solved, draws->n, draws->full, space->logp, error);
+  if (status != POE_OK) {
+    return status;
+  }
+  for (size_t i = 0; i < draws->n; i++) {
+    space->one[i] = space->logp[i] >= expert->threshold;
+    space->all[i] *= space->one[i];
+  }
+  status = measure_fraction(satisfaction, expert->name, &draws->sampling.draws, space->one, error);
+  return status == POE_OK ? measure_mean(mean, expert->name, &draws->sampling.draws, space->logp, error) : status;
+}
+
 static poe_status measure_experts(const compare_job *job, const compare_draws *draws, json_t *entry, poe_error *error) {
   json_t *satisfaction = json_object(), *mean = json_object();
-  double *logp = poei_alloc(draws->n, sizeof *logp), *one = poei_alloc(draws->n, sizeof *one),
-         *all = poei_alloc(draws->n, sizeof *all);
-  poe_status status =
-      logp == NULL || one == NULL || all == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory") : POE_OK;
-  for (size_t i = 0; status == POE_OK && i < draws->n; i++) {
-    all[i] = 1.0;
+  poe_status status = poei_json_set(POE_OK, entry, "satisfaction", satisfaction, error);
+  status = poei_json_set(status, entry, "mean_log_density", mean, error);
+  measure_space space = {0};
+  if (status == POE_OK) {
+    status = measure_space_open(&space, draws->n, error);
   }
   for (size_t e = 0; status == POE_OK && e < job->n_experts; e++) {
-    const compare_expert *expert = &job->experts[e];
-    status = compare_expert_values(job, expert, draws->n, draws->full, logp, error);
-    for (size_t i = 0; status == POE_OK && i < draws->n; i++) {
-      one[i] = logp[i] >= expert->threshold;
-      all[i] *= one[i];
-    }
-    if (status == POE_OK) {
-      measure_fraction(satisfaction, expert->name, &draws->sampling.draws, one);
-      measure_mean(mean, expert->name, &draws->sampling.draws, logp);
-    }
+    status = measure_expert(job, &job->experts[e], draws, &space, satisfaction, mean, error);
   }
   if (status == POE_OK) {
-    json_object_set(entry, "satisfaction", satisfaction);
-    measure_fraction(entry, "all", &draws->sampling.draws, all);
-    json_object_set(entry, "mean_log_density", mean);
+    status = measure_fraction(entry, "all", &draws->sampling.draws, space.all, error);
   }
-  json_decref(satisfaction);
-  json_decref(mean);
-  poei_free(logp);
-  poei_free(one);
-  poei_free(all);
+  measure_space_close(&space);
   return status;
 }
 
 /* ---- by the judge ---- */
 
+/* Is this label one of the experts compared by? */
+static bool measure_asked(const compare_job *job, size_t label) {
+  for (size_t e = 0; e < job->n_experts; e++) {
+    if (job->experts[e].label == label) {
+      return true;
+    }
+  }
+  return false;
+}
+
+static poe_status measure_count(json_t *judged, json_t *counts, const char *label, const poei_draws *draws,
+                                const double *found, poe_error *error) {
+  double count = 0.0;
+  for (size_t i = 0; i < draws->chains * draws->draws; i++) {
+    count += found[i];
+  }
+  poe_status status = measure_fraction(judged, label, draws, found, error);
+  return poei_json_set(status, counts, label, json_integer((json_int_t)count), error);
+}
+
+/* found[n, labels]. "all" is of the experts whose labels the judge knows; it is not there when it knows none. */
+static poe_status measure_labels(const compare_job *job, const compare_draws *draws, const unsigned char *found,
+                                 measure_space *space, json_t *judged, json_t *counts, poe_error *error) {
+  size_t labels = poei_judge_label_count(job->judge);
+  poe_status status = POE_OK;
+  for (size_t k = 0; status == POE_OK && k < labels; k++) {
+    bool asked = measure_asked(job, k);
+    for (size_t i = 0; i < draws->n; i++) {
+      space->one[i] = found[i * labels + k];
+      space->all[i] *= asked ? space->one[i] : 1.0;
+    }
+    status = measure_count(judged, counts, poei_judge_label(job->judge, k), &draws->sampling.draws, space->one, error);
+  }
+  if (status == POE_OK && job->any_label) {
+    status = measure_count(judged, counts, "all", &draws->sampling.draws, space->all, error);
+  }
+  return status;
+}
+
 static poe_status measure_judge(const compare_job *job, const compare_draws *draws, const double *view, json_t *entry,
                                 poe_error *error) {
-  size_t labels = poei_judge_label_count(job->judge);
-  unsigned char *found = poei_alloc(draws->n * labels, sizeof *found);
-  double *one = poei_alloc(draws->n, sizeof *one), *all = poei_alloc(draws->n, sizeof *all);
-  poe_status status =
-      found == NULL || one == NULL || all == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory") : POE_OK;
+  json_t *judged = json_object(), *counts = json_object();
+  poe_status status = poei_json_set(POE_OK, entry, "judge", judged, error);
+  status = poei_json_set(status, entry, "judge_counts", counts, error);
+  unsigned char *found = poei_alloc(draws->n, poei_judge_label_count(job->judge));
+  measure_space space = {0};
+  if (status == POE_OK && found == NULL) {
+    status = poe_error_set(error, POE_E_MEMORY, "out of memory for %zu verdicts", draws->n);
+  }
+  if (status == POE_OK) {
+    status = measure_space_open(&space, draws->n, error);
+  }
   if (status == POE_OK) {
     status = poei_judge_rows(job->session, job->judge, draws->n, view, found, error);
   }
   if (status == POE_OK) {
-    json_t *judged = json_object(), *counts = json_object();
-    for (size_t i = 0; i < draws->n; i++) {
-      all[i] = 1.0;
-    }
-    for (size_t k = 0; k < labels; k++) {
-      json_int_t count = 0;
-      for (size_t i = 0; i < draws->n; i++) {
-        one[i] = found[i * labels + k];
-        count += found[i * labels + k];
-      }
-      measure_fraction(judged, poei_judge_label(job->judge, k), &draws->sampling.draws, one);
-      json_object_set_new(counts, poei_judge_label(job->judge, k), json_integer(count));
-      for (size_t e = 0; e < job->n_experts; e++) {
-        for (size_t i = 0; job->experts[e].label == k && i < draws->n; i++) {
-          all[i] *= one[i];
-        }
-      }
-    }
-    json_int_t together = 0;
-    for (size_t i = 0; i < draws->n; i++) {
-      together += all[i] > 0.5;
-    }
-    measure_fraction(judged, "all", &draws->sampling.draws, all);
-    json_object_set_new(counts, "all", json_integer(together));
-    json_object_set_new(entry, "judge", judged);
-    json_object_set_new(entry, "judge_counts", counts);
+    status = measure_labels(job, draws, found, &space, judged, counts, error);
   }
   poei_free(found);
-  poei_free(one);
-  poei_free(all);
+  measure_space_close(&space);
   return status;
 }
 
-static int measure_ascending(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
 json_t *compare_distances(size_t n, double *distances) {
-  qsort(distances, n, sizeof *distances, measure_ascending);
+  qsort(distances, n, sizeof *distances, compare_ascending);
   return json_pack("{s:o,s:o,s:o}", "q5", poei_json_number(distances[n / 20]), "median",
                    poei_json_number(distances[n / 2]), "q95", poei_json_number(distances[n - 1 - n / 20]));
 }
@@ -188,94 +233,27 @@ static poe_status measure_nearest(const compare_job *job, const compare_draws *d
   poe_status status = distance == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory")
                                        : poei_reference_nearest(job->reference, draws->n, view, distance, error);
   if (status == POE_OK) {
-    json_object_set_new(entry, "nearest", compare_distances(draws->n, distance));
+    status = poei_json_set(status, entry, "nearest", compare_distances(draws->n, distance), error);
   }
   poei_free(distance);
   return status;
 }
 
-/* ---- images ---- */
+/* ---- one target ---- */
 
 /* view[n, dim] of every draw. */
 static poe_status measure_view(const compare_job *job, const compare_draws *draws, double *view, poe_error *error) {
-  if (job->view.map == NULL) {
-    for (size_t i = 0; i < draws->n; i++) {
-      memcpy(view + i * job->view.dim, draws->full + i * job->total + job->view_offset, job->view.dim * sizeof *view);
-    }
-    return POE_OK;
-  }
-  size_t d = job->view.in_dim;
-  double *in = poei_alloc(draws->n * d, sizeof *in);
-  if (in == NULL) {
-    return poe_error_set(error, POE_E_MEMORY, "out of memory");
+  if (job->view.map != NULL) {
+    return poei_full_derived(job->session, &job->view, draws->n, draws->full, view, error);
   }
   for (size_t i = 0; i < draws->n; i++) {
-    for (size_t j = 0; j < d; j++) {
-      in[i * d + j] = draws->full[i * job->total + job->view.coordinates[j]];
-    }
+    memcpy(view + i * job->view.dim, draws->full + i * job->total + job->view_offset, job->view.dim * sizeof *view);
   }
-  poe_status status = poei_apply_rows(job->session, job->view.map, (poe_rows){draws->n, d, d, in}, view, error);
-  poei_free(in);
-  return status;
-}
-
-enum { MEASURE_GRID_ROWS = 3 };
-
-/* Keeps a few images, evenly spread over all chains and draws. */
-static poe_status measure_keep(compare_job *job, const compare_draws *draws, const double *view, const char *caption,
-                               poe_error *error) {
-  size_t n = MEASURE_GRID_ROWS * job->columns, dim = job->view.dim;
-  n = n < draws->n ? n : draws->n;
-  poei_image_band *bands = poei_realloc(job->bands, job->n_bands + 1, sizeof *bands);
-  if (bands == NULL) {
-    return poe_error_set(error, POE_E_MEMORY, "out of memory");
-  }
-  job->bands = bands;
-  char *text = poei_strdup(caption);
-  double *images = poei_alloc(n * dim, sizeof *images);
-  if (text == NULL || images == NULL) {
-    poei_free(text);
-    poei_free(images);
-    return poe_error_set(error, POE_E_MEMORY, "out of memory");
-  }
-  for (size_t i = 0; i < n; i++) {
-    memcpy(images + i * dim, view + i * draws->n / n * dim, dim * sizeof *images);
-  }
-  bands[job->n_bands++] = (poei_image_band){text, n, images};
   return POE_OK;
 }
-
-poe_status compare_grid(const compare_job *job, char **path, poe_error *error) {
-  const char *output = poei_option_text(job->action, "output");
-  char *text = NULL;
-  if (output != NULL) {
-    text = poei_session_path(job->session, output);
-  } else if (job->session->out_dir != NULL) {
-    char name[160];
-    snprintf(name, sizeof name, "compare-%s.png",
-             job->action->n_targets > 0 ? job->action->targets[job->action->n_targets - 1] : "grid");
-    text = poei_session_path(job->session, name);
-  } else {
-    return POE_OK;
-  }
-  if (text == NULL) {
-    return poe_error_set(error, POE_E_MEMORY, "out of memory");
-  }
-  const poei_derived *view = &job->view;
-  poe_status status = poei_image_grid_write(text, view->shape[view->ndim - 2], view->shape[view->ndim - 1],
-                                            job->columns, job->n_bands, job->bands, error);
-  if (status != POE_OK) {
-    poei_free(text);
-    return status;
-  }
-  *path = text;
-  return POE_OK;
-}
-
-/* ---- one target ---- */
 
 static poe_status measure_seen(compare_job *job, const compare_draws *draws, json_t *entry, poe_error *error) {
-  double *view = poei_alloc(draws->n * job->view.dim, sizeof *view);
+  double *view = poei_alloc(draws->n, job->view.dim * sizeof *view);
   if (view == NULL) {
     return poe_error_set(error, POE_E_MEMORY, "out of memory for %zu images", draws->n);
   }
@@ -286,8 +264,8 @@ static poe_status measure_seen(compare_job *job, const compare_draws *draws, jso
   if (status == POE_OK && job->reference != NULL) {
     status = measure_nearest(job, draws, view, entry, error);
   }
-  if (status == POE_OK && job->view.ndim >= 2) {
-    status = measure_keep(job, draws, view, draws->solved.target.name, error);
+  if (status == POE_OK) {
+    status = compare_grid_keep(job, draws, view, error);
   }
   poei_free(view);
   return status;
@@ -307,20 +285,36 @@ static poe_status measure_save(compare_job *job, const compare_draws *draws, jso
                                    : poei_save_draws(job->session, &draws->solved.target, &draws->sampling, path,
                                                      n_save, save, &draws->gate, error);
   if (status == POE_OK) {
-    json_object_set_new(entry, "file", json_string(path));
+    status = poei_json_set(status, entry, "file", json_string(path), error);
   }
   poei_free(file);
   poei_free(path);
   return status;
 }
 
-static void measure_gate(compare_job *job, const compare_draws *draws, json_t *entry) {
-  json_object_set_new(entry, "gate", poei_gate_json(&draws->gate));
-  if (!draws->gate.passed && !job->gate_failed) {
+void compare_gate(compare_job *job, const char *target, const poei_gate *gate) {
+  if (!gate->passed && !job->gate_failed) {
     job->gate_failed = true;
-    snprintf(job->gate_target, sizeof job->gate_target, "%s", draws->solved.target.name);
-    snprintf(job->gate_reason, sizeof job->gate_reason, "%s", draws->gate.reasons[0]);
+    snprintf(job->gate_target, sizeof job->gate_target, "%s", target);
+    snprintf(job->gate_reason, sizeof job->gate_reason, "%s", gate->reasons[0]);
   }
+}
+
+static poe_status measure_all(compare_job *job, const compare_draws *draws, json_t *entry, poe_error *error) {
+  const poei_sampling *sampling = &draws->sampling;
+  poe_status status = poei_json_set(POE_OK, entry, "gate", poei_gate_json(&draws->gate), error);
+  if (sampling->has_log_z) {
+    status = poei_json_set(status, entry, "log_z", poei_json_number(sampling->log_z.log_z), error);
+    status = poei_json_set(status, entry, "log_z_se", poei_json_number(sampling->log_z.std_error), error);
+  }
+  compare_gate(job, draws->solved.target.name, &draws->gate);
+  if (status == POE_OK) {
+    status = measure_experts(job, draws, entry, error);
+  }
+  if (status == POE_OK && job->has_view) {
+    status = measure_seen(job, draws, entry, error);
+  }
+  return status == POE_OK ? measure_save(job, draws, entry, error) : status;
 }
 
 poe_status compare_measure(compare_job *job, const char *expression, json_t *targets, poe_error *error) {
@@ -329,25 +323,13 @@ poe_status compare_measure(compare_job *job, const char *expression, json_t *tar
   if (status != POE_OK) {
     return status;
   }
-  const poei_sampling *sampling = &draws.sampling;
-  json_t *entry = json_pack("{s:s,s:b,s:I}", "method", sampling->method, "exact", (int)sampling->exact, "draws",
-                            (json_int_t)draws.n);
-  if (sampling->has_log_z) {
-    json_object_set_new(entry, "log_z", poei_json_number(sampling->log_z.log_z));
-    json_object_set_new(entry, "log_z_se", poei_json_number(sampling->log_z.std_error));
-  }
-  measure_gate(job, &draws, entry);
-  status = measure_experts(job, &draws, entry, error);
-  if (status == POE_OK && job->has_view) {
-    status = measure_seen(job, &draws, entry, error);
-  }
+  json_t *entry = json_pack("{s:s,s:b,s:I}", "method", draws.sampling.method, "exact", (int)draws.sampling.exact,
+                            "draws", (json_int_t)draws.n);
+  status = poei_json_made(entry, error);
   if (status == POE_OK) {
-    status = measure_save(job, &draws, entry, error);
+    status = measure_all(job, &draws, entry, error);
   }
-  if (status == POE_OK) {
-    json_object_set(targets, draws.solved.target.name, entry);
-  }
-  json_decref(entry);
+  status = poei_json_set(status, targets, draws.solved.target.name, entry, error);
   compare_draws_free(&draws);
   return status;
 }

@@ -19,7 +19,7 @@ typedef struct poei_smc_report {
   double log_z_ratio;      /* log of the integral of base*rest over that of base         */
   double std_error;        /* of log_z_ratio; log_z_ratio +- 1.96 std_error holds the truth in 95 % of runs or more */
   size_t steps;            /* temperatures used                                          */
-  double ess;              /* effective number of independent ancestors at the end, all islands */
+  double ess;              /* effective number of draws of the base that the end descends from, all islands */
   double min_ess_fraction; /* of the weights of one island at one temperature       */
   double acceptance;       /* mean acceptance of the moves                          */
 } poei_smc_report;
@@ -28,8 +28,8 @@ typedef struct poei_smc_report {
  * in lockstep: they share the path and the tuning of the moves, never particles. With fewer than 128 draws an island
  * still has 128 particles, and its draws are spread evenly over them. Particles of an island are ordered so that copies
  * of one ancestor are neighbours: autocorrelation then sees them. `warmup` and `thin` have no meaning here. The base
- * needs POE_CAN_SAMPLE and POE_CAN_EVAL; without a gradient of both, the moves are random walks. Where rest is 0 its
- * particles are never: the base is drawn until enough draws are inside; POE_E_NUMERIC when fewer than 1 in 2000 are
+ * needs POE_CAN_SAMPLE and POE_CAN_EVAL; without a gradient of both, the moves are random walks. Where rest is 0 there
+ * are never particles: the base is drawn until enough draws are inside; POE_E_NUMERIC when fewer than 1 in 2000 are
  * ("all particles die"), and when a density at a particle is NaN or +inf. Interrupted before beta = 1:
  * POE_E_INTERRUPTED and no draws. Interrupted there: POE_OK, draws and report are filled and draws->interrupted is set.
  */

@@ -27,6 +27,8 @@ typedef struct poei_diagnostics {
   poei_diagnostic *items;
 } poei_diagnostics;
 void poei_diagnostics_free(poei_diagnostics *diagnostics);
+/* Appends to a list, unless it is there already; false when out of memory. */
+bool poei_diagnostics_add(poei_diagnostics *diagnostics, poei_severity severity, const poe_error *error);
 /* Prints one diagnostic as in DESIGN 4 into a text on the heap: "file:line:col: error: message", the source line with a
  * gutter, carets with the hint. `source` is the text of its file or NULL. `colour` uses ANSI codes. */
 char *poei_diagnostic_text(const poei_diagnostic *diagnostic, const char *source, bool colour);

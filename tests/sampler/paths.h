@@ -4,7 +4,7 @@
 
 #include "tests/sampler/targets.h"
 
-enum { PATHS = 6 };
+enum { PATHS = 8 };
 
 typedef struct path {
   const char *name;

@@ -2,9 +2,9 @@
  * interruption, memory; and reweighting with a mistake, which the coverage check must find.
  *
  * False alarms of `coverage`: nominal 95 % intervals (log Z +- 1.96 SE) must hold the truth in at least 17 of 20 seeds.
- * With coverage .95 exactly, fewer do with probability P(Bin(20, .95) <= 16) = 1.6 % per path and setting; 8 are
- * tested: 12 % for a new choice of seeds. Measured over 400 other seeds the coverage is .955 to .983 (the standard
- * error errs upwards): at .965, .5 % and 4 %. The mean deviation over the seeds must be within 4 of its standard
+ * With coverage .95 exactly, fewer do with probability P(Bin(20, .95) <= 16) = 1.6 % per path and setting; 10 are
+ * tested: 15 % for a new choice of seeds. Measured over 200 other seeds the coverage is .94 to .99 (the standard
+ * error errs upwards): at .965, .5 % and 5 %. The mean deviation over the seeds must be within 4 of its standard
  * errors. */
 #include <stdlib.h>
 #include <string.h>
@@ -34,8 +34,9 @@ static int covered(const path *p, size_t islands, size_t particles, unsigned cap
     sum += off;
     squares += report.std_error * report.std_error;
     assert_true(report.std_error > 0.0 && report.std_error < 0.5);
-    assert_true(report.ess > 1.0 && report.ess <= (double)(islands * particles) + 1e-6);
-    assert_true(report.min_ess_fraction > 0.1 && report.steps >= 1 && report.acceptance > 0.1);
+    assert_true(report.ess > 1.0 && report.ess <= (double)draws.density_evaluations);
+    assert_true(report.min_ess_fraction > 0.1 && report.steps >= 1);
+    assert_true(report.acceptance > 0.1 || (report.steps == 1 && isnan(report.acceptance)));
     poei_draws_free(&draws);
   }
   poe_expert_release(base);
@@ -50,8 +51,8 @@ static void coverage(void **state) {
     int path;
     size_t islands, particles;
     unsigned capabilities;
-  } cases[] = {{0, 8, 128, ALL}, {1, 8, 128, ALL}, {2, 8, 128, ALL}, {3, 8, 128, ALL},
-               {4, 8, 128, ALL}, {5, 8, 128, ALL}, {1, 4, 500, ALL}, {3, 8, 128, POE_CAN_EVAL}};
+  } cases[] = {{0, 8, 128, ALL}, {1, 8, 128, ALL}, {2, 8, 128, ALL}, {3, 8, 128, ALL}, {4, 8, 128, ALL},
+               {5, 8, 128, ALL}, {6, 8, 128, ALL}, {7, 8, 128, ALL}, {1, 4, 500, ALL}, {6, 8, 128, POE_CAN_EVAL}};
   for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
     path p = path_make(cases[k].path);
     double bias;
@@ -196,8 +197,11 @@ typedef struct stopper {
 
 static void stopper_report(void *context, const char *phase, size_t done, size_t total) {
   stopper *self = context;
-  assert_string_equal(phase, "path");
-  assert_true(done >= self->last && done <= total);
+  assert_true(done <= total);
+  if (strcmp(phase, "path") != 0) {
+    return;
+  }
+  assert_true(done >= self->last);
   self->last = done;
   if (done >= self->at) {
     atomic_store(&self->stop, true);

@@ -1,0 +1,201 @@
+/* Constants that are estimated: their seed is what they are, never the user's; where they are kept. */
+#include <dirent.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "answer/digest.h"
+#include "tests/answer/fixture.h"
+#include "tests/support/check.h"
+
+/* Both components of `mix` need an estimate: 3 coordinates, no closed form. */
+static const char program[] = "var x : real[3]\n"
+                              "m = data(\"means.csv\")\n"
+                              "left = gaussian(x | mean=m[0], sd=1) * formula(x | energy=(x[1]*x[2])^2 - 7)\n"
+                              "right = gaussian(x | mean=[6, 0, 0], sd=1) * formula(x | energy=(x[1]*x[2])^2)\n"
+                              "other = gaussian(x | mean=data(\"other.csv\")[0], sd=1)\n"
+                              "mix = 0.3*left + 0.7*right\n";
+
+static void write_text(const char *name, const char *text) {
+  poet_temp_file(name, text, strlen(text));
+}
+
+static void write_inputs(void) {
+  write_text("means.csv", "-6,0,0\n");
+  write_text("other.csv", "1,2,3\n");
+}
+
+static void cache_empty(void) {
+  char path[512];
+  snprintf(path, sizeof path, "%s/poe", poet_temp_dir());
+  DIR *dir = opendir(path);
+  if (dir == NULL) {
+    return;
+  }
+  for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+    char file[1024];
+    snprintf(file, sizeof file, "%s/%s", path, entry->d_name);
+    unlink(file);
+  }
+  closedir(dir);
+  rmdir(path);
+}
+
+/* The estimates behind `mix`: how many, their log Z in z[2], whether they came from the cache. */
+static void estimates(fixture *f, double *z, bool *cached) {
+  poe_error error = {0};
+  poei_solved solved;
+  check_ok(poei_solve(&f->session, "mix", &solved, &error), error);
+  assert_int_equal(solved.n_estimates, 2);
+  for (size_t i = 0; i < 2; i++) {
+    z[i] = solved.estimates[i].log_z;
+    *cached = solved.estimates[i].cached;
+    assert_true(solved.estimates[i].std_error > 0.0 && solved.estimates[i].std_error < 0.1);
+  }
+  poei_solved_free(&solved);
+}
+
+static void test_seed_is_not_the_users(void **state) {
+  (void)state;
+  write_inputs();
+  double z[2][2];
+  bool cached = true;
+  for (size_t k = 0; k < 2; k++) {
+    fixture f;
+    fixture_open(&f, "mix.poe", program, 17 * k);
+    f.session.no_cache = true;
+    estimates(&f, z[k], &cached);
+    assert_false(cached);
+    fixture_close(&f);
+  }
+  check_same_bits(z[0], z[1], 2);
+  /* E exp(-(ab)^2) = E (1 + 2 b^2)^(-1/2), a, b standard normal: the integral over b by the trapezoid rule */
+  double sum = 0.0;
+  for (int i = -4000; i <= 4000; i++) {
+    double b = 0.0025 * i;
+    sum += 0.0025 * exp(-0.5 * b * b) / sqrt(2.0 * 3.14159265358979323846) / sqrt(1.0 + 2.0 * b * b);
+  }
+  /* in whatever order: one has the constant e^7. 6 standard errors of at most 0.05 */
+  double low = fmin(z[0][0], z[0][1]), high = fmax(z[0][0], z[0][1]);
+  check_close(low, log(sum), 0.3, 0);
+  check_close(high, log(sum) + 7.0, 0.3, 0);
+}
+
+static void test_cache(void **state) {
+  (void)state;
+  write_inputs();
+  cache_empty();
+  double first[2], again[2];
+  bool cached = true;
+  fixture f;
+  fixture_open(&f, "mix.poe", program, 1);
+  estimates(&f, first, &cached);
+  assert_false(cached);
+  estimates(&f, again, &cached);
+  assert_true(cached);
+  check_same_bits(first, again, 2);
+  f.session.no_cache = true;
+  estimates(&f, again, &cached);
+  assert_false(cached);
+  check_same_bits(first, again, 2);
+  fixture_close(&f);
+  cache_empty();
+}
+
+/* Entries that are not valid are as good as none. */
+static void test_cache_damaged(void **state) {
+  (void)state;
+  static const char *const damaged[] = {"",
+                                        "{",
+                                        "[]",
+                                        "7",
+                                        "{\"log_z\": \"inf\", \"std_error\": 0.1}",
+                                        "{\"log_z\": 1, \"std_error\": -1}",
+                                        "{\"log_z\": 1}",
+                                        "{\"log_z\": 1, \"std_error\": \"nan\"}",
+                                        "{\"log_z\": 1, \"std_error\": 1e999}"};
+  const char hex[65] = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+  fixture f;
+  fixture_open(&f, "plain.poe", "var x : real\na = gaussian(x | mean=0, sd=1)\n", 0); /* sets the cache's place */
+  double z = 0.0, se = 0.0;
+  assert_false(poei_cache_read(hex, &z, &se));
+  poei_cache_write(hex, -1.0 / 3.0, 0.25);
+  assert_true(poei_cache_read(hex, &z, &se));
+  check_same_bits(&z, &(double){-1.0 / 3.0}, 1);
+  check_same_bits(&se, &(double){0.25}, 1);
+  snprintf(path, sizeof path, "%s/poe/%s.json", poet_temp_dir(), hex);
+  for (size_t i = 0; i < sizeof damaged / sizeof damaged[0]; i++) {
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    fputs(damaged[i], file);
+    fclose(file);
+    if (poei_cache_read(hex, &z, &se)) {
+      fail_msg("taken for an entry: %s", damaged[i]);
+    }
+  }
+  fixture_close(&f);
+  cache_empty();
+}
+
+static void digest_of(fixture *f, const char *target, const char *settings, char hex[65]) {
+  poe_error error = {0};
+  poei_target built;
+  check_ok(poei_program_target(f->session.program, target, &built, &f->diagnostics), error);
+  check_ok(poei_digest(f->session.program, built.expert, settings, hex, &error), error);
+  poei_target_free(&built);
+}
+
+/* The digest of a target of a program opened anew, after looking at `before` (NULL: at nothing). */
+static void digest_anew(const char *text, const char *before, const char *target, const char *settings, char hex[65]) {
+  fixture f;
+  fixture_open(&f, "digest.poe", text, 5);
+  char unused[65];
+  if (before != NULL) {
+    digest_of(&f, before, "", unused);
+  }
+  digest_of(&f, target, settings, hex);
+  fixture_close(&f);
+}
+
+static void test_digest(void **state) {
+  (void)state;
+  write_inputs();
+  char base[65], hex[65], text[sizeof program];
+  digest_anew(program, NULL, "left", "s", base);
+  assert_int_equal(strlen(base), 64);
+  digest_anew(program, NULL, "left", "s", hex);
+  assert_string_equal(base, hex);
+  digest_anew(program, "other", "left", "s", hex); /* what was asked before does not matter */
+  assert_string_equal(base, hex);
+  digest_anew(program, NULL, "left", "t", hex);
+  assert_string_not_equal(base, hex);
+  digest_anew(program, NULL, "right", "s", hex);
+  assert_string_not_equal(base, hex);
+  digest_anew(program, NULL, "left^2", "s", hex);
+  assert_string_not_equal(base, hex);
+  memcpy(text, program, sizeof program);
+  *strstr(text, "- 7") = '+';
+  digest_anew(text, NULL, "left", "s", hex);
+  assert_string_not_equal(base, hex);
+  write_text("means.csv", "-6,0,1\n");
+  digest_anew(program, NULL, "left", "s", hex);
+  assert_string_not_equal(base, hex);
+  write_inputs();
+  digest_anew(program, NULL, "left", "s", hex);
+  assert_string_equal(base, hex);
+  assert_int_not_equal(poei_digest_seed(base), 0);
+  char one[65] = "00000000000000ff";
+  assert_int_equal(poei_digest_seed(one), 255);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_seed_is_not_the_users),
+      cmocka_unit_test(test_cache),
+      cmocka_unit_test(test_cache_damaged),
+      cmocka_unit_test(test_digest),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
