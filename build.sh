@@ -38,8 +38,8 @@ install_packages() {
 
 build() {
   say "building in build/$1"
-  cmake --preset "$1" >"build-$1.log" 2>&1 || { cat "build-$1.log" >&2; fail "cmake could not configure"; }
-  rm -f "build-$1.log"
+  local log
+  log=$(cmake --preset "$1" 2>&1) || { printf '%s\n' "$log" >&2; fail "cmake could not configure"; }
   cmake --build --preset "$1" -- --quiet || fail "the build failed"
 }
 

@@ -43,19 +43,25 @@ static poe_status explain_json(const poei_target *target, const poei_plan *plan,
                              plan->parts[i]->reason, "exact", (int)plan->parts[i]->exact);
     status = poei_json_append(status, parts, part, error);
   }
+  json_t *out = NULL;
   if (status == POE_OK) {
-    *result = json_pack("{s:s,s:s,s:I,s:s,s:O,s:s,s:b,s:s,s:I,s:I}", "target", target->name, "expression", target->text,
-                        "dimensions", (json_int_t)target->dim, "tree", tree, "rules", rules, "method",
-                        poei_method_word(plan->method), "exact", (int)plan->exact, "reason", plan->reason,
-                        "scratch_bytes", (json_int_t)plan->scratch_bytes, "constants", (json_int_t)constants);
-    status = poei_json_made(*result, error);
+    out = json_pack("{s:s,s:s,s:I,s:s,s:O,s:s,s:b,s:s,s:I,s:I}", "target", target->name, "expression", target->text,
+                    "dimensions", (json_int_t)target->dim, "tree", tree, "rules", rules, "method",
+                    poei_method_word(plan->method), "exact", (int)plan->exact, "reason", plan->reason, "scratch_bytes",
+                    (json_int_t)plan->scratch_bytes, "constants", (json_int_t)constants);
+    status = poei_json_made(out, error);
   }
   if (plan->n_parts > 0) {
-    status = poei_json_set(status, *result, "parts", json_incref(parts), error);
+    status = poei_json_set(status, out, "parts", json_incref(parts), error);
   }
   json_decref(rules);
   json_decref(parts);
-  return status;
+  if (status != POE_OK) {
+    json_decref(out);
+    return status;
+  }
+  *result = out;
+  return POE_OK;
 }
 
 poe_status poei_answer_explain(poei_session *session, const poei_action *action, json_t **result, poe_error *error) {

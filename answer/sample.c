@@ -16,8 +16,8 @@ static poe_status sample_init(const poei_action *action, size_t dim, double **in
   size_t columns = 0;
   poe_status status = poei_points_read(path, init, n, &columns, error);
   if (status == POE_OK && (columns != dim || *n == 0)) {
-    status = poe_error_set(error, POE_E_SHAPE, "%s: starts have %zu columns, the target has %zu free coordinates", path,
-                           columns, dim);
+    status = poe_error_set(error, POE_E_SHAPE, "%s: %zu starts of %zu columns, the target has %zu free coordinates",
+                           path, *n, columns, dim);
     poe_error_hint(error, "one row per start, one column per free coordinate");
     poei_free(*init);
     *init = NULL;

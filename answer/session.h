@@ -192,6 +192,10 @@ poe_status poei_answer_logz(poei_session *session, const poei_action *action, js
  */
 poe_status poei_answer_sample(poei_session *session, const poei_action *action, json_t **result, poe_error *error);
 poe_status poei_answer_verify(poei_session *session, const poei_action *action, json_t **result, poe_error *error);
+/* Its checks of an expert at x[n, dim], against the tree as it was `written`, appended to the array `checks`; *passed:
+ * all of them. */
+poe_status poei_verify_expert(const poei_session *session, const poe_expert *expert, const poe_expert *written,
+                              size_t n, const double *x, json_t *checks, bool *passed, poe_error *error);
 poe_status poei_answer_bench(poei_session *session, const poei_action *action, json_t **result, poe_error *error);
 /* Needs no program: what a model or data file holds. */
 poe_status poei_answer_info(const char *path, json_t **result, poe_error *error);

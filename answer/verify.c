@@ -13,10 +13,10 @@
 #include "core/alloc.h"
 
 typedef struct verify_job {
-  poei_session *session;
+  const poei_session *session;
   const poe_expert *expert, *written;
   size_t n, d;
-  double *x; /* [n, d] */
+  const double *x; /* [n, d] */
   json_t *checks;
   poe_status memory; /* of building `checks` */
   bool passed;
@@ -210,24 +210,64 @@ static poe_status verify_rows(verify_job *job, poe_error *error) {
   return status;
 }
 
-/* Points of the target: a few draws by its own method, cheap ones. */
-static poe_status verify_points(verify_job *job, const poei_plan *plan, poe_error *error) {
+poe_status poei_verify_expert(const poei_session *session, const poe_expert *expert, const poe_expert *written,
+                              size_t n, const double *x, json_t *checks, bool *passed, poe_error *error) {
+  verify_job job = {.session = session,
+                    .expert = expert,
+                    .written = written,
+                    .n = n,
+                    .d = poe_expert_traits(expert)->dim,
+                    .x = x,
+                    .checks = checks,
+                    .passed = true};
+  poe_status status = verify_gradients(&job, error);
+  if (status == POE_OK) {
+    status = verify_rows(&job, error);
+  }
+  if (status == POE_OK && job.memory != POE_OK) {
+    status = poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  *passed = job.passed;
+  return status;
+}
+
+/* x[n, d]: draws of the target by its own method, a short run. */
+static poe_status verify_points(poei_session *session, const poei_plan *plan, size_t n, double *x, poe_error *error) {
   poei_run_options options = {.chains = 1,
                               .warmup = 200,
-                              .draws = job->n,
+                              .draws = n,
                               .thin = 1,
-                              .seed = job->session->seed,
-                              .pool = job->session->pool,
-                              .monitor = job->session->monitor};
+                              .seed = session->seed,
+                              .pool = session->pool,
+                              .monitor = session->monitor};
   poei_sampling sampling = {0};
-  poe_status status = poei_draw(job->session, plan, "auto", &options, NULL, 0, &sampling, error);
-  if (status == POE_OK && sampling.draws.draws < job->n) {
+  poe_status status = poei_draw(session, plan, "auto", &options, NULL, 0, &sampling, error);
+  if (status == POE_OK && sampling.draws.draws < n) {
     status = poe_error_set(error, POE_E_INTERRUPTED, "interrupted while drawing the points to verify at");
   }
   if (status == POE_OK) {
-    memcpy(job->x, sampling.draws.x, job->n * job->d * sizeof *job->x);
+    memcpy(x, sampling.draws.x, n * sampling.draws.dim * sizeof *x);
   }
   poei_sampling_free(&sampling);
+  return status;
+}
+
+static poe_status verify_solved(poei_session *session, const poei_solved *solved, size_t n, double *x, json_t **result,
+                                poe_error *error) {
+  bool passed = false;
+  json_t *checks = json_array();
+  poe_status status = verify_points(session, solved->plan, n, x, error);
+  if (status == POE_OK) {
+    status = poei_verify_expert(session, solved->plan->expert, solved->filled, n, x, checks, &passed, error);
+  }
+  if (status == POE_OK) {
+    *result = json_pack("{s:s,s:b,s:O}", "target", solved->target.name, "passed", (int)passed, "checks", checks);
+    status = poei_json_made(*result, error);
+  }
+  json_decref(checks);
+  if (status == POE_OK && !passed) {
+    status = poe_error_set(error, POE_E_NUMERIC, "'%s' failed its self-test", solved->target.name);
+  }
   return status;
 }
 
@@ -241,34 +281,10 @@ poe_status poei_answer_verify(poei_session *session, const poei_action *action, 
   if (status != POE_OK) {
     return status;
   }
-  verify_job job = {.session = session,
-                    .expert = solved.plan->expert,
-                    .written = solved.filled,
-                    .n = points,
-                    .d = solved.target.dim,
-                    .checks = json_array(),
-                    .passed = true};
-  job.x = poei_alloc(job.n, job.d * sizeof *job.x);
-  status =
-      job.x == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory") : verify_points(&job, solved.plan, error);
-  if (status == POE_OK) {
-    status = verify_gradients(&job, error);
-  }
-  if (status == POE_OK) {
-    status = verify_rows(&job, error);
-  }
-  if (status == POE_OK && job.memory != POE_OK) {
-    status = poe_error_set(error, POE_E_MEMORY, "out of memory");
-  }
-  if (status == POE_OK) {
-    *result = json_pack("{s:s,s:b,s:O}", "target", solved.target.name, "passed", (int)job.passed, "checks", job.checks);
-    status = poei_json_made(*result, error);
-    if (status == POE_OK && !job.passed) {
-      status = poe_error_set(error, POE_E_NUMERIC, "'%s' failed its self-test", solved.target.name);
-    }
-  }
-  json_decref(job.checks);
-  poei_free(job.x);
+  double *x = poei_alloc(points, solved.target.dim * sizeof *x);
+  status = x == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory")
+                     : verify_solved(session, &solved, points, x, result, error);
+  poei_free(x);
   poei_solved_free(&solved);
   return status;
 }

@@ -24,46 +24,6 @@ static char *run_folder(const cli_call *call) {
   return poei_format("%.*s.out", (int)length, call->file);
 }
 
-/* The action with its input files relative to the .poe file rather than to the working directory, and with options of
- * the command line that every verb has. */
-typedef struct run_action {
-  poei_action action;
-  poei_option_value *options;
-  char **paths;
-} run_action;
-
-static void run_action_free(run_action *copy) {
-  for (size_t i = 0; copy->paths != NULL && i < copy->action.n_options; i++) {
-    poei_free(copy->paths[i]);
-  }
-  poei_free(copy->paths);
-  poei_free(copy->options);
-}
-
-static poe_status run_action_copy(const poei_session *session, const poei_action *action, run_action *copy,
-                                  poe_error *error) {
-  const char *file = poei_program_path(session->program), *slash = strrchr(file, '/');
-  copy->action = *action;
-  copy->options = poei_copy(action->options, action->n_options, sizeof *copy->options);
-  copy->paths = poei_calloc(action->n_options, sizeof *copy->paths);
-  if (copy->options == NULL || copy->paths == NULL) {
-    return poe_error_set(error, POE_E_MEMORY, "out of memory");
-  }
-  copy->action.options = copy->options;
-  for (size_t i = 0; i < action->n_options; i++) {
-    const poei_option *option = poei_option_find(action->verb, action->options[i].name);
-    bool input = option != NULL && option->type == POEI_OPTION_FILE && strcmp(option->name, "output") != 0;
-    if (input && slash != NULL && action->options[i].text[0] != '/') {
-      copy->paths[i] = poei_format("%.*s/%s", (int)(slash - file), file, action->options[i].text);
-      if (copy->paths[i] == NULL) {
-        return poe_error_set(error, POE_E_MEMORY, "out of memory");
-      }
-      copy->options[i].text = copy->paths[i];
-    }
-  }
-  return POE_OK;
-}
-
 /* The action with the settings it brings along: seed, no_rewrite, no_cache. The others are the command's. */
 static poe_status run_perform(const poei_session *session, const poei_action *action, json_t **result,
                               poe_error *error) {
@@ -101,12 +61,8 @@ static poe_status run_entry(const poei_action *action, poe_status outcome, const
 
 static poe_status run_one(const poei_session *session, const poei_action *action, bool quiet, json_t *results,
                           poe_error *error) {
-  run_action copy = {0};
-  poe_status status = run_action_copy(session, action, &copy, error);
   json_t *result = NULL;
-  if (status == POE_OK) {
-    status = run_perform(session, &copy.action, &result, error);
-  }
+  poe_status status = run_perform(session, action, &result, error);
   cli_monitor_end();
   if (result != NULL && !quiet) {
     cli_print(stdout, action->verb, result);
@@ -119,7 +75,6 @@ static poe_status run_one(const poei_session *session, const poei_action *action
     status = kept;
     *error = entry_error;
   }
-  run_action_free(&copy);
   return status;
 }
 

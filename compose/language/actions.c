@@ -1,7 +1,7 @@
 /* Action statements: `verb(target, option=value)` checked against the table of verbs.
  *
- * Targets are worked out as densities; options get the text the command line would give them. Paths are made relative
- * to the working directory here.
+ * Targets are worked out as densities; options get the text the command line would give them. Paths of files that are
+ * read are made relative to the working directory here; a result's stays as written (it goes into the run's folder).
  */
 #include <math.h>
 #include <stdio.h>
@@ -128,7 +128,8 @@ static bool read_file(const option_job *job) {
   if (value.sort != POEI_SORT_TEXT) {
     return wrong(job, "the path of a file, in quotes", NULL);
   }
-  return give_text(job, poei_resolve_path(region, value.in, value.text));
+  bool result = strcmp(job->option->name, "output") == 0;
+  return give_text(job, result ? value.text : poei_resolve_path(region, value.in, value.text));
 }
 
 static bool read_names(const option_job *job) {

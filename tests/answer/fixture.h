@@ -26,7 +26,8 @@ typedef struct fixture_action {
   const char *items[FIXTURE_MAX_OPTIONS][8];
   char text[FIXTURE_MAX_OPTIONS][128];
 } fixture_action;
-const poei_action *fixture_act(fixture_action *a, const char *verb, const char *target, const char *const (*options)[2]);
+const poei_action *fixture_act(fixture_action *a, const char *verb, const char *target,
+                               const char *const (*options)[2]);
 
 typedef poe_status fixture_verb(poei_session *session, const poei_action *action, json_t **result, poe_error *error);
 /* Performs a verb that must succeed with `expected`; the result is the test's. */

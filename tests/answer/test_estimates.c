@@ -8,14 +8,16 @@
 
 #include "answer/digest.h"
 #include "tests/answer/fixture.h"
+#include "tests/net/model_file.h"
 #include "tests/support/check.h"
 
 /* Both components of `mix` need an estimate: 3 coordinates, no closed form. */
 static const char program[] = "var x : real[3]\n"
                               "m = data(\"means.csv\")\n"
+                              "o = data(\"other.csv\")\n"
                               "left = gaussian(x | mean=m[0], sd=1) * formula(x | energy=(x[1]*x[2])^2 - 7)\n"
                               "right = gaussian(x | mean=[6, 0, 0], sd=1) * formula(x | energy=(x[1]*x[2])^2)\n"
-                              "other = gaussian(x | mean=data(\"other.csv\")[0], sd=1)\n"
+                              "other = gaussian(x | mean=o[0], sd=1)\n"
                               "mix = 0.3*left + 0.7*right\n";
 
 static void write_text(const char *name, const char *text) {
@@ -117,6 +119,7 @@ static void test_cache_damaged(void **state) {
                                         "{\"log_z\": 1, \"std_error\": \"nan\"}",
                                         "{\"log_z\": 1, \"std_error\": 1e999}"};
   const char hex[65] = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+  char path[600];
   fixture f;
   fixture_open(&f, "plain.poe", "var x : real\na = gaussian(x | mean=0, sd=1)\n", 0); /* sets the cache's place */
   double z = 0.0, se = 0.0;
@@ -190,12 +193,43 @@ static void test_digest(void **state) {
   assert_int_equal(poei_digest_seed(one), 255);
 }
 
+/* Files that only building a definition opens are in the digest too, whether or not it was built before. */
+static void test_digest_models(void **state) {
+  (void)state;
+  static const char text[] = "var x : real[2]\n"
+                             "net = energy(x | file=\"net.safetensors\")\n"
+                             "a = gaussian(x | mean=0, sd=1)\n"
+                             "b = a * net\n";
+  static const char *const metadata[][2] = {{"poe.format", "1"},
+                                            {"poe.family", "energy"},
+                                            {"poe.input", "[2]"},
+                                            {"poe.layers", "[{\"op\":\"linear\",\"weight\":\"w\"}]"},
+                                            {NULL, NULL}};
+  float weights[2] = {0.25f, 0.5f};
+  const model_tensor tensor = {"w", 1, 2, weights};
+  char base[3][65], hex[65];
+  static const char *const targets[] = {"a", "b", "net"};
+  model_write("net.safetensors", 1, &tensor, metadata);
+  for (size_t k = 0; k < 3; k++) {
+    digest_anew(text, NULL, targets[k], "s", base[k]);
+    for (size_t j = 0; j < 3; j++) {
+      digest_anew(text, targets[j], targets[k], "s", hex);
+      assert_string_equal(base[k], hex);
+    }
+  }
+  weights[1] = 0.75f;
+  model_write("net.safetensors", 1, &tensor, metadata);
+  for (size_t k = 0; k < 3; k++) {
+    digest_anew(text, NULL, targets[k], "s", hex);
+    assert_string_not_equal(base[k], hex);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_seed_is_not_the_users),
-      cmocka_unit_test(test_cache),
-      cmocka_unit_test(test_cache_damaged),
-      cmocka_unit_test(test_digest),
+      cmocka_unit_test(test_seed_is_not_the_users), cmocka_unit_test(test_cache),
+      cmocka_unit_test(test_cache_damaged),         cmocka_unit_test(test_digest),
+      cmocka_unit_test(test_digest_models),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

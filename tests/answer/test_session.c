@@ -41,8 +41,8 @@ static void test_score(void **state) {
   double logp[3], grad[3][2];
   check_ok(poe_session_score(session, "both", 3, &x[0][0], logp, &grad[0][0], &error), error);
   for (size_t i = 0; i < 3; i++) {
-    double expected = log_normal(x[i][0], 1, 4) + log_normal(x[i][1], -1, 4) + log_normal(x[i][0], 0, 1) +
-                      log_normal(x[i][1], 0, 9);
+    double expected =
+        log_normal(x[i][0], 1, 4) + log_normal(x[i][1], -1, 4) + log_normal(x[i][0], 0, 1) + log_normal(x[i][1], 0, 9);
     check_close(logp[i], expected, 1e-12, 1e-12);
     check_close(grad[i][0], -(x[i][0] - 1) / 4 - x[i][0], 1e-12, 1e-12);
     check_close(grad[i][1], -(x[i][1] + 1) / 4 - x[i][1] / 9, 1e-12, 1e-12);

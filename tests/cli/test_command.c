@@ -197,6 +197,26 @@ static void test_bad_input(void **state) {
       {"sample", "", 2, {"sample needs a file"}},
       {"sample bad.poe --chians 3", "", 2, {"--chians", "did you mean '--chains'?"}},
       {"sample bad.poe --chains", "", 2, {"--chains needs a value"}},
+      {"sample bad.poe --step-sise 1", "", 2, {"--step-sise", "did you mean '--step-size'?"}},
+      {"sample bad.poe --json=maybe", "", 2, {"--json"}},
+      {"sample bad.poe --seed 1 --seed 2", "", 2, {"--seed is given twice"}},
+      {"sample bad.poe --seed 18446744073709551616", "var x : real\na = gaussian(x | mean=0, sd=1)\n", 2, {"seed"}},
+      {"sample bad.poe --threads -1", "var x : real\na = gaussian(x | mean=0, sd=1)\n", 2, {"threads"}},
+      {"sample bad.poe --threads 2x", "var x : real\na = gaussian(x | mean=0, sd=1)\n", 2, {"threads"}},
+      {"sample bad.poe --set a", "var x : real\na = gaussian(x | mean=0, sd=1)\n", 2, {"--set takes"}},
+      {"sample bad.poe --set a.=1", "var x : real\na = gaussian(x | mean=0, sd=1)\n", 2, {"--set takes"}},
+      {"check bad.poe",
+       "var x : real[2]\na = gaussian(x | mean=0, sd=2)\nb = gaussian(x | mean=0, sd=[1, 9])\nc = a / b\nsample(c)\n",
+       2,
+       {"bad.poe:5:1", "normalis"}},
+      {"check bad.poe",
+       "var x : real\na = uniform(x | low=0, high=1)\nb = uniform(x | low=2, high=3)\nlogz(a * b)\n",
+       2,
+       {"a * b", "empty"}},
+      {"check bad.poe", /* an improper last density is doubtful, not wrong: it can be included and scored */
+       "var x : real\na = gaussian(x | mean=0, sd=2)\nb = gaussian(x | mean=0, sd=1)\nc = b / (a * a)\nd = a / b\n",
+       0,
+       {"warning", "normalis"}},
       {"sample bad.poe --chains x", "var x : real\na = gaussian(x | mean=0, sd=1)\n", 2, {"whole number", "'x'"}},
       {"sample bad.poe --method warp", "", 2, {"--method cannot be 'warp'", "auto|exact"}},
       {"logz missing.poe", "", 3, {"missing.poe"}},
@@ -349,8 +369,72 @@ static void test_explain_and_verify(void **state) {
   json_decref(r);
 }
 
+/* Seeds are whole 64-bit numbers, and all of them differ; constants and arguments can be set. */
+static void test_settings(void **state) {
+  (void)state;
+  write_text("s.poe", "var x : real\nm = 3\na = gaussian(x | mean=m, sd=1)\nsample(a, draws=4, chains=2)\n"
+                      "sample(a, draws=4, chains=2, seed=9)\n");
+  expect_exit("sample s.poe --draws 4 --seed 18446744073709551615 --json", 0);
+  json_t *large = printed();
+  expect_exit("sample s.poe --draws 4 --seed 18446744073709551614 --json", 0);
+  json_t *other = printed();
+  assert_false(json_equal(json_object_get(large, "summary"), json_object_get(other, "summary")));
+  json_decref(large);
+  json_decref(other);
+  expect_exit("run s.poe --seed 18446744073709551615 --quiet", 0);
+  read_text(poet_temp_path("s.out/manifest.json"), out_text);
+  json_t *manifest = printed();
+  assert_string_equal(json_string_value(json_object_get(manifest, "seed")), "18446744073709551615");
+  json_decref(manifest);
+  /* an action's own seed is the one it is drawn with, whatever the command's */
+  char first[OUTPUT_SIZE / 64];
+  for (size_t k = 0; k < 2; k++) {
+    expect_exit(k == 0 ? "run s.poe --json --seed 1" : "run s.poe --json --seed 2", 0);
+    json_t *r = printed(), *actions = json_object_get(r, "actions");
+    json_t *own = json_object_get(json_object_get(json_array_get(actions, 1), "result"), "summary");
+    char *text = json_dumps(own, JSON_SORT_KEYS);
+    if (k == 0) {
+      snprintf(first, sizeof first, "%s", text);
+    } else {
+      assert_string_equal(first, text);
+    }
+    assert_false(json_equal(own, json_object_get(json_object_get(json_array_get(actions, 0), "result"), "summary")));
+    free(text);
+    json_decref(r);
+  }
+  expect_exit("run s.poe --quiet", 0);
+  assert_string_equal(out_text, "results in s.out/\n");
+  static const char *const sets[] = {"--set m=5", "--set a.mean=5", "--set=a.mean=2 --set m=1"};
+  static const double means[] = {5.0, 5.0, 2.0};
+  for (size_t k = 0; k < 3; k++) {
+    char line[200];
+    snprintf(line, sizeof line, "score s.poe a --data five.csv --json %s", sets[k]);
+    write_text("five.csv", "5\n");
+    expect_exit(line, 0);
+    json_t *r = printed();
+    double expected = -0.5 * log(2.0 * 3.14159265358979323846) - 0.5 * (5.0 - means[k]) * (5.0 - means[k]);
+    check_close(json_number_value(json_array_get(json_object_get(r, "log_density"), 0)), expected, 1e-12, 0);
+    json_decref(r);
+  }
+  char line[300];
+  snprintf(line, sizeof line, "rm -r %s", poet_temp_path("s.out"));
+  assert_int_equal(system(line), 0);
+}
+
+/* Results that cannot be written are an error, not a success. */
+static void test_full_output(void **state) {
+  (void)state;
+  char line[4096];
+  write_text("g.poe", gaussians);
+  snprintf(line, sizeof line, "cd %s && %s logz g.poe both >/dev/full 2>err.txt", poet_temp_dir(), POE_COMMAND);
+  int status = system(line);
+  assert_int_equal(WEXITSTATUS(status), 3);
+}
+
 static void test_help(void **state) {
   (void)state;
+  expect_exit("sample g.poe --help", 0);
+  assert_non_null(strstr(out_text, "--step-size"));
   expect_exit("--version", 0);
   assert_non_null(strstr(out_text, "poe "));
   static const char *const topics[] = {"run",  "check",  "explain", "score",   "logz",     "sample", "compare",
@@ -366,12 +450,13 @@ static void test_help(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_logz),      cmocka_unit_test(test_score),
-      cmocka_unit_test(test_sample),    cmocka_unit_test(test_threads),
-      cmocka_unit_test(test_bad_input), cmocka_unit_test(test_nothing_overwritten),
-      cmocka_unit_test(test_gate),      cmocka_unit_test(test_run),
-      cmocka_unit_test(test_check),     cmocka_unit_test(test_explain_and_verify),
-      cmocka_unit_test(test_help),
+      cmocka_unit_test(test_logz),        cmocka_unit_test(test_score),
+      cmocka_unit_test(test_sample),      cmocka_unit_test(test_threads),
+      cmocka_unit_test(test_bad_input),   cmocka_unit_test(test_nothing_overwritten),
+      cmocka_unit_test(test_gate),        cmocka_unit_test(test_run),
+      cmocka_unit_test(test_check),       cmocka_unit_test(test_explain_and_verify),
+      cmocka_unit_test(test_help),        cmocka_unit_test(test_settings),
+      cmocka_unit_test(test_full_output),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
