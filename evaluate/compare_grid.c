@@ -5,7 +5,7 @@
 #include "core/alloc.h"
 #include "evaluate/compare_internal.h"
 
-enum { GRID_ROWS = 3 }; /* of images per target */
+enum { GRID_ROWS = 3, /* of images per target */ GRID_CAPTION_LENGTH = 64 };
 
 static size_t grid_images(const compare_job *job, size_t draws) {
   size_t n = GRID_ROWS * job->columns;
@@ -72,7 +72,10 @@ poe_status compare_grid_keep(compare_job *job, const compare_draws *draws, const
     return poe_error_set(error, POE_E_MEMORY, "out of memory");
   }
   job->bands = bands;
-  char *caption = poei_strdup(draws->solved.target.name);
+  const poei_target *target = &draws->solved.target;
+  bool named = strcmp(target->name, target->text) != 0;
+  char *caption = named ? poei_format("%s = %.*s", target->name, GRID_CAPTION_LENGTH, target->text)
+                        : poei_format("%.*s", GRID_CAPTION_LENGTH, target->text);
   double *images = poei_alloc(n, dim * sizeof *images);
   if (caption == NULL || images == NULL) {
     poei_free(caption);

@@ -326,6 +326,23 @@ static void test_run(void **state) {
   assert_int_equal(system(line), 0);
 }
 
+/* Files an action reads are relative to its .poe file, whatever the working directory; what it writes goes into the
+ * run's folder. */
+static void test_run_elsewhere(void **state) {
+  (void)state;
+  char line[300];
+  snprintf(line, sizeof line, "mkdir -p %s", poet_temp_path("sub"));
+  assert_int_equal(system(line), 0);
+  write_text("sub/points.csv", "0,0\n1,-1\n");
+  write_text("sub/job.poe", "var x : real[2]\n"
+                            "a = gaussian(x | mean=0, sd=1)\n"
+                            "score(a, data=\"points.csv\", output=\"scores.csv\")\n");
+  expect_exit("run sub/job.poe --quiet", 0);
+  assert_int_equal(access(poet_temp_path("sub/job.out/scores.csv"), R_OK), 0);
+  snprintf(line, sizeof line, "rm -r %s", poet_temp_path("sub"));
+  assert_int_equal(system(line), 0);
+}
+
 static void test_check(void **state) {
   (void)state;
   write_text("bad.poe", "var x : real\na = gausian(x | mean=0, sd=1)\nb = nope * 2\n");
@@ -450,12 +467,19 @@ static void test_help(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_logz),        cmocka_unit_test(test_score),
-      cmocka_unit_test(test_sample),      cmocka_unit_test(test_threads),
-      cmocka_unit_test(test_bad_input),   cmocka_unit_test(test_nothing_overwritten),
-      cmocka_unit_test(test_gate),        cmocka_unit_test(test_run),
-      cmocka_unit_test(test_check),       cmocka_unit_test(test_explain_and_verify),
-      cmocka_unit_test(test_help),        cmocka_unit_test(test_settings),
+      cmocka_unit_test(test_logz),
+      cmocka_unit_test(test_score),
+      cmocka_unit_test(test_sample),
+      cmocka_unit_test(test_threads),
+      cmocka_unit_test(test_bad_input),
+      cmocka_unit_test(test_nothing_overwritten),
+      cmocka_unit_test(test_gate),
+      cmocka_unit_test(test_run),
+      cmocka_unit_test(test_run_elsewhere),
+      cmocka_unit_test(test_check),
+      cmocka_unit_test(test_explain_and_verify),
+      cmocka_unit_test(test_help),
+      cmocka_unit_test(test_settings),
       cmocka_unit_test(test_full_output),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
