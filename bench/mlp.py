@@ -7,8 +7,8 @@ PROGRAM is the command (build/release/poe when left out). One thread everywhere.
 and PyTorch in turn, so that all see the same machine; the best of the rounds counts.
 
   values/s, grads/s   rows per second: log density alone; log density and gradient
-  of GEMM             arithmetic rate of `grads/s` over that of the bare matrix products of the same shapes in BLAS, timed
-                      in the same process, the best round of each. Above 1 where kernels of our own beat BLAS.
+  of GEMM             arithmetic rate of `grads/s` over that of the bare matrix products of the same shapes in BLAS,
+                      timed in the same process, the best round of each. Above 1 where kernels of our own beat BLAS.
   torch/s             PyTorch, energy and gradient by autograd, rows per second; - where it is not installed
   ratio               grads/s over torch/s
 

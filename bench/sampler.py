@@ -42,7 +42,7 @@ def main():
     parser.add_argument("program", nargs="?", default=default_program)
     parser.add_argument("--methods", default="ula,mala,hmc")
     parser.add_argument("--chains", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=1000, help="steps that are added to a run (hmc: a quarter of them)")
+    parser.add_argument("--steps", type=int, default=1000, help="steps added to a run (hmc: a quarter)")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     methods, chains = options.methods.split(","), options.chains

@@ -12,7 +12,10 @@ import re
 import subprocess
 import sys
 
-import numpy as np
+try:
+    import numpy as np
+except ImportError:
+    sys.exit("these scripts need NumPy (Debian: python3-numpy; then run them with /usr/bin/python3)")
 
 root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 default_program = os.path.join(root, "build", "release", "poe")
