@@ -31,7 +31,8 @@
 #define SLEEF_D(name) SLEEF_D_(name)
 #define SLEEF_D_(name) Sleef_finz_##name##d4_u10avx2
 #define SLEEF_F(name) Sleef_finz_##name##f8_u10avx2
-#define SLEEF_SINCOSPI Sleef_finz_sincospid4_u05avx2
+#define SLEEF_SINCOSPI Sleef_finz_sincospid4_u35avx2
+#define SLEEF_LOG_FAST Sleef_finz_logd4_u35avx2
 #define VECTOR_TABLE poei_vector_avx2
 #define VECTOR_NAME "avx2"
 #define VD_STORE_PAIRS(out, a, b) store_pairs(out, a, b)

@@ -31,7 +31,8 @@
 #define SLEEF_D(name) SLEEF_D_(name)
 #define SLEEF_D_(name) Sleef_finz_##name##d8_u10avx512f
 #define SLEEF_F(name) Sleef_finz_##name##f16_u10avx512f
-#define SLEEF_SINCOSPI Sleef_finz_sincospid8_u05avx512f
+#define SLEEF_SINCOSPI Sleef_finz_sincospid8_u35avx512f
+#define SLEEF_LOG_FAST Sleef_finz_logd8_u35avx512f
 #define VECTOR_TABLE poei_vector_avx512
 #define VECTOR_NAME "avx512"
 #define VD_STORE_PAIRS(out, a, b) store_pairs(out, a, b)

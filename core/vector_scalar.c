@@ -33,7 +33,8 @@ static inline double as_double(uint64_t bits);
 #define SLEEF_D(name) SLEEF_D_(name)
 #define SLEEF_D_(name) Sleef_cinz_##name##d1_u10purec
 #define SLEEF_F(name) Sleef_cinz_##name##f1_u10purec
-#define SLEEF_SINCOSPI Sleef_cinz_sincospid1_u05purec
+#define SLEEF_SINCOSPI Sleef_cinz_sincospid1_u35purec
+#define SLEEF_LOG_FAST Sleef_cinz_logd1_u35purec
 #define VECTOR_TABLE poei_vector_scalar
 #define VECTOR_NAME "scalar"
 #define VD_STORE_PAIRS(out, a, b) ((out)[0] = (a), (void)((out)[1] = (b)))

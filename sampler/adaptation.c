@@ -34,9 +34,10 @@ void poei_moments_clear(poei_moments *moments) {
 void poei_moments_add(poei_moments *moments, const double *x, size_t n) {
   for (size_t i = 0; i < n; i++) {
     moments->count += 1.0;
+    double share = 1.0 / moments->count;
     for (size_t j = 0; j < moments->d; j++) {
       double off = x[i * moments->d + j] - moments->mean[j];
-      moments->mean[j] += off / moments->count;
+      moments->mean[j] += off * share;
       moments->squares[j] += off * (x[i * moments->d + j] - moments->mean[j]);
     }
   }
