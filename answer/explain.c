@@ -27,6 +27,9 @@ poe_status poei_plan_outline(poei_session *session, const poei_target *target, p
     }
   }
   poe_expert_release(tree);
+  if (status != POE_OK) {
+    poei_target_place(target, error);
+  }
   return status;
 }
 

@@ -76,6 +76,8 @@ void poei_solved_free(poei_solved *solved);
 /* The plan of a target before anything is estimated: constants that would be are taken as 0 and counted. */
 poe_status poei_plan_outline(poei_session *session, const poei_target *target, poei_plan **plan, size_t *constants,
                              poe_error *error);
+/* Gives an error without a place that of the target it is about. */
+void poei_target_place(const poei_target *target, poe_error *error);
 /* Moves the first error of the session's diagnostics into *error and returns its status. */
 poe_status poei_session_error(const poei_session *session, poe_error *error);
 

@@ -94,6 +94,12 @@ static poe_status solve_fill_one(poei_session *session, poei_solved *solved, con
   return POE_OK;
 }
 
+void poei_target_place(const poei_target *target, poe_error *error) {
+  if (error != NULL && error->line == 0 && error->file[0] == '\0') {
+    poe_error_at(error, target->file, target->line, target->column, target->span);
+  }
+}
+
 static poe_status solve(poei_session *session, const char *expression, bool values_only, poei_solved *solved,
                         poe_error *error) {
   memset(solved, 0, sizeof *solved);
@@ -119,6 +125,7 @@ static poe_status solve(poei_session *session, const char *expression, bool valu
     status = solve_fill_one(session, solved, &options, error);
   }
   if (status != POE_OK) {
+    poei_target_place(&solved->target, error);
     poei_solved_free(solved);
   }
   return status;

@@ -138,10 +138,10 @@ static poe_status gate_coordinates(const poei_draws *draws, poei_gate *gate, poe
   poei_bench_free(&bench);
   if (checks.rhat.failed > 0) {
     gate_fail(gate,
-              "%s is %.3f (limit %.3f) for coordinate %zu, and too large for %zu of %zu: chains disagree; run "
+              "%s is %.3f (limit %.3f) for coordinate %zu, and too large in %zu of %zu checks: chains disagree; run "
               "longer, or look for modes that chains do not leave",
               many ? "nested R-hat" : "R-hat", checks.rhat.value, checks.rhat.limit, checks.rhat.where,
-              checks.rhat.failed, dim);
+              checks.rhat.failed, 2 * dim); /* bulk and folded */
   }
   if (checks.bulk.failed > 0) {
     gate_fail(gate, "bulk ESS is %.0f (wanted: %.0f) for coordinate %zu, and too small for %zu of %zu: draw more",

@@ -104,6 +104,8 @@ typedef struct poei_target {
   size_t dim, *coordinates;   /* [dim] ids                                                       */
   size_t n_clamped, *clamped; /* [n_clamped] ids fixed by an outermost `given`                  */
   double *clamped_value;      /* [n_clamped]                                                     */
+  const char *file;           /* place of the expression: the program's text of the path, */
+  int line, column, span;     /* 1-based, length in bytes                               */
   bool normalised;            /* known to integrate to 1 over its coordinates                    */
 } poei_target;
 /* Lowers a definition's name or an expression in the language (NULL: the last density defined). Experts are created

@@ -106,6 +106,12 @@ poe_status poei_program_target(poei_program *program, const char *expression, po
   }
   made.expert = poe_expert_retain(term->expert);
   made.normalised = is_normalised(term);
+  poe_error place = {0};
+  poei_span_place(syntax->span, &place);
+  made.file = syntax->span.source ? syntax->span.source->path : program->path;
+  made.line = place.line;
+  made.column = place.column;
+  made.span = place.span;
   *target = made;
   return POE_OK;
 }
