@@ -1,7 +1,7 @@
 /* A density given by its closed form, constant included.
  *
- * A component exp(c + l.x - x'Px/2) is w N(x; m, P^-1) with m = P^-1 l and log w = c + l.m/2 + (d/2) log 2 pi -
- * log|P|/2: evaluated around its mean, which loses no digits when the mean is far from the origin.
+ * A component exp(c + l.u - u'Pu/2), u = x - o, is w N(x; m, P^-1) with m = o + P^-1 l and log w = c + l.(m - o)/2 +
+ * (d/2) log 2 pi - log|P|/2: evaluated around its mean, which loses no digits when the mean is far from the origin.
  */
 #include "experts/closed.h"
 

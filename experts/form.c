@@ -1,7 +1,7 @@
 /* Closed forms as data: allocation, copies, release, log Z.
  *
- * A component exp(c + l.x - x'Px/2) with P positive definite integrates to exp(c + l'P^-1 l/2) (2 pi)^(d/2) |P|^(-1/2)
- * (completing the square).
+ * A component exp(c + l.u - u'Pu/2), u = x - o, with P positive definite has mean o + P^-1 l and integrates to
+ * exp(c + l'P^-1 l/2) (2 pi)^(d/2) |P|^(-1/2) (completing the square).
  */
 #include "experts/form.h"
 
@@ -18,6 +18,7 @@
 void poe_form_release(poe_form *form) {
   if (form != NULL) {
     poei_free(form->constant);
+    poei_free(form->origin);
     poei_free(form->linear);
     poei_free(form->precision);
     poei_free(form->cardinality);
@@ -40,9 +41,10 @@ poe_status poei_form_gaussians(poe_form *form, size_t components, size_t dim, po
   }
   poe_form made = {.kind = POE_FORM_GAUSSIANS, .dim = dim, .components = components};
   made.constant = poei_calloc(components, sizeof(double));
+  made.origin = poei_calloc(vector, sizeof(double));
   made.linear = poei_calloc(vector, sizeof(double));
   made.precision = poei_calloc(matrix, sizeof(double));
-  if (made.constant == NULL || made.linear == NULL || made.precision == NULL) {
+  if (made.constant == NULL || made.origin == NULL || made.linear == NULL || made.precision == NULL) {
     return form_memory(&made, error);
   }
   *form = made;
@@ -110,6 +112,7 @@ poe_status poei_form_copy(const poe_form *source, poe_form *form, poe_error *err
     if (status == POE_OK) {
       size_t vector = source->components * source->dim;
       memcpy(copy.constant, source->constant, source->components * sizeof *copy.constant);
+      memcpy(copy.origin, source->origin, vector * sizeof *copy.origin);
       memcpy(copy.linear, source->linear, vector * sizeof *copy.linear);
       memcpy(copy.precision, source->precision, vector * source->dim * sizeof *copy.precision);
     }
@@ -140,6 +143,9 @@ poe_status poei_form_component(const poe_form *form, size_t c, double *factor, d
   poei_solve_lower_transposed(d, factor, 1, mean, d);
   *log_z = form->constant[c] + poei_dot(d, linear, mean) / 2.0 + (double)d * POEI_LOG_2PI / 2.0 -
            poei_cholesky_half_log_det(d, factor);
+  for (size_t j = 0; j < d; j++) {
+    mean[j] += form->origin[c * d + j];
+  }
   return POE_OK;
 }
 

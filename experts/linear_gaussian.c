@@ -1,8 +1,8 @@
 /* linear_gaussian(y, x | A, b, cov | sd): p(y | x) = N(y; A x + b, cov), normalised over y for each x.
  *
  * With r = y - A x the value is that of a Gaussian of mean b at r; the gradient g in r goes on to y as it is and to x
- * as -A' g. As a function of (y, x) it is a Gaussian without integral: precision [[P, -PA], [-A'P, A'PA]], linear [P b;
- * -A'P b] (Bishop 2006, equations 2.113 to 2.115). Further variables after y are parts of x.
+ * as -A' g. As a function of (y, x) it is a Gaussian without integral: precision [[P, -PA], [-A'P, A'PA]] around
+ * (b, 0) (Bishop 2006, equations 2.113 to 2.115). Further variables after y are parts of x.
  */
 #include <string.h>
 
@@ -203,6 +203,7 @@ static poe_status linear_gaussian_eval_add(const void *self, poe_rows rows, poe_
 static void linear_gaussian_spread(const linear_gaussian *g, const poe_form *noise, const double *pa, poe_form *form) {
   size_t dy = g->dy, dx = g->dx, d = dy + dx;
   form->constant[0] = noise->constant[0];
+  memcpy(form->origin, noise->origin, dy * sizeof(double)); /* y - A x - b = (y - b) - A (x - 0) */
   memcpy(form->linear, noise->linear, dy * sizeof(double));
   for (size_t j = 0; j < dx; j++) {
     for (size_t i = 0; i < dy; i++) {

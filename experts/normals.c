@@ -109,12 +109,12 @@ poe_status poei_normals_log_z(const void *self, double *log_z, poe_error *error)
   return POE_OK;
 }
 
-/* ---- closed form: precision P, linear P m, constant offset - m'Pm/2 ---- */
+/* ---- closed form around the mean: origin m, precision P, linear 0, constant offset ---- */
 
 static void form_component(const poei_normals *g, size_t c, poe_form *form) {
   size_t d = g->d;
-  const double *mean = g->mean + c * d, *factor = g->factor + c * factor_size(g);
-  double *linear = form->linear + c * d, *precision = form->precision + c * d * d;
+  const double *factor = g->factor + c * factor_size(g);
+  double *precision = form->precision + c * d * d;
   if (g->shape == POEI_NORMALS_DIAGONAL) {
     for (size_t j = 0; j < d; j++) {
       precision[j * d + j] = factor[j] * factor[j];
@@ -124,10 +124,8 @@ static void form_component(const poei_normals *g, size_t c, poe_form *form) {
   } else {
     poei_cholesky_inverse(d, factor, precision);
   }
-  for (size_t j = 0; j < d; j++) {
-    linear[j] = poei_dot(d, precision + j * d, mean);
-  }
-  form->constant[c] = g->offset[c] - poei_dot(d, mean, linear) / 2.0;
+  memcpy(form->origin + c * d, g->mean + c * d, d * sizeof *form->origin);
+  form->constant[c] = g->offset[c];
 }
 
 poe_status poei_normals_form(const void *self, poe_form *form, poe_error *error) {

@@ -4,15 +4,18 @@
  * First choice: factors of the target that can be drawn and together cover every coordinate once. When several do, the
  * narrowest (by the determinant of its Gaussian form) is nearest to the target. Factors with an exponent above 1 give
  * one of it to the base. Second choice: a factor that is a mixture, each component of which has such a base: the base
- * is the mixture of those, and rest = target / base.
+ * is the mixture of those, and rest = target / base. Third choice: a Gaussian on a box, whose coordinates depend on
+ * each other: the base has its means and marginal variances, independent on the same box, and rest = target / base.
  */
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "compose/exact/routes.h"
+#include "compose/exact/truncated.h"
 #include "core/alloc.h"
 #include "core/linalg.h"
+#include "experts/form.h"
 
 void poei_base_free(poei_base *base) {
   poe_expert_release(base->base);
@@ -240,6 +243,88 @@ static poe_status find_in_mixture(const poe_expert *target, const poei_parts *pa
   return POE_OK;
 }
 
+/* ---- a Gaussian on a box ---- */
+
+/* form <- independent Gaussians with its mean and marginal variances. False when it is not one proper Gaussian; work
+ * [d, 2 d + 1]. */
+static bool make_independent(poe_form *form, double *work) {
+  size_t d = form->dim;
+  double *factor = work, *cov = work + d * d, *mean = cov + d * d, log_z;
+  poe_error ignored;
+  if (poei_form_component(form, 0, factor, mean, &log_z, &ignored) != POE_OK) {
+    return false;
+  }
+  poei_cholesky_inverse(d, factor, cov);
+  memset(form->precision, 0, d * d * sizeof *form->precision);
+  memset(form->linear, 0, d * sizeof *form->linear);
+  memcpy(form->origin, mean, d * sizeof *mean);
+  form->constant[0] = 0.0;
+  for (size_t j = 0; j < d; j++) {
+    form->precision[j * d + j] = 1.0 / cov[j * d + j];
+  }
+  return true;
+}
+
+/* *out stays NULL when `expert` is not a Gaussian on a box. */
+static poe_status boxed_base(const poe_expert *expert, poe_expert **out, poe_error *error) {
+  const poe_expert *inside = expert;
+  while (poei_node_kind_of(inside) == POEI_NODE_restrict) {
+    inside = poei_node_child(inside, 0);
+  }
+  poe_form form = {0};
+  poe_error why = {0};
+  if (inside == expert || !poei_expert_can(inside, POE_CAN_FORM)) {
+    return POE_OK;
+  }
+  poe_status status = poe_expert_form(inside, &form, &why);
+  if (status == POE_OK && form.kind == POE_FORM_GAUSSIANS && form.components == 1) {
+    double *work = poei_alloc(form.dim, (2 * form.dim + 1) * sizeof *work);
+    if (work == NULL) {
+      status = poe_error_set(&why, POE_E_MEMORY, "out of memory");
+    } else if (make_independent(&form, work)) {
+      status = poei_truncated_create(&form, 0, poe_expert_traits(expert)->support, out, &why);
+    }
+    poei_free(work);
+  }
+  poe_form_release(&form);
+  if (status == POE_E_MEMORY) {
+    *error = why;
+    return status;
+  }
+  return POE_OK;
+}
+
+static poe_status find_boxed(const poe_expert *target, const poei_parts *parts, poei_base *found, poe_error *error) {
+  for (size_t i = 0; i < parts->n && found->base == NULL; i++) {
+    const poei_part *part = &parts->item[i];
+    poe_expert *own = NULL, *placed = NULL;
+    if (part->exponent <= 0.0 || part->n != parts->dim) {
+      continue;
+    }
+    poe_status status = boxed_base(part->expert, &own, error);
+    if (status == POE_OK && own != NULL) {
+      status = poei_place(own, parts->dim, part->index, &placed, error);
+      if (status == POE_OK) {
+        const poe_expert *both[2] = {target, placed};
+        status = poei_product_create(parts->dim, 2, both, (double[]){1.0, -1.0}, &found->rest, error);
+      }
+      if (status == POE_OK) {
+        status = poe_expert_log_z(placed, &found->log_z, error);
+      }
+      found->base = placed;
+      found->why = poei_format("independent Gaussians on the box");
+      if (status == POE_OK && found->why == NULL) {
+        status = poe_error_set(error, POE_E_MEMORY, "out of memory");
+      }
+    }
+    poe_expert_release(own);
+    if (status != POE_OK) {
+      return status;
+    }
+  }
+  return POE_OK;
+}
+
 poe_status poei_base_find(const poe_expert *target, poei_base *found, poe_error *error) {
   *found = (poei_base){0};
   double constant;
@@ -257,6 +342,9 @@ poe_status poei_base_find(const poe_expert *target, poei_base *found, poe_error 
     }
     if (status == POE_OK && found->base == NULL) {
       status = find_in_mixture(target, &parts, found, error);
+    }
+    if (status == POE_OK && found->base == NULL) {
+      status = find_boxed(target, &parts, found, error);
     }
   }
   poei_parts_free(&parts);

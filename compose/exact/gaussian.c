@@ -1,11 +1,14 @@
-/* Gaussian mixtures in information form, log sum_k exp(c_k + l_k' x - x' P_k x / 2), closed under products, powers,
- * quotients, conditioning and marginalising.
+/* Gaussian mixtures in information form, log sum_k exp(c_k + l_k' u - u' P_k u / 2) with u = x - o_k, closed under
+ * products, powers, quotients, conditioning and marginalising.
  *
- *   product      c, l, P add (Hinton 2002); a mixture distributes: one component per combination
- *   given v      c' = c + l_v' v - v' P_vv v / 2,  l' = l_f - P_fv v,  P' = P_ff
+ *   origin o + s c' = c + l' s - s' P s / 2,  l' = l - P s,  P' = P
+ *   product      c, l, P around one origin add (Hinton 2002); a mixture distributes: one component per combination
+ *   given o_v + v  c' = c + l_v' v - v' P_vv v / 2,  l' = l_f - P_fv v,  P' = P_ff
  *   marginal     c' = c + l_r' P_rr^-1 l_r / 2 + r/2 log 2 pi - log det P_rr / 2,
  *                l' = l_k - P_kr P_rr^-1 l_r,  P' = P_kk - P_kr P_rr^-1 P_rk          (completing the square)
  *
+ * The origin of a product lies between those of its factors, weighted by their precisions: what is squared is then the
+ * distance of the factors, not their distance from 0, and a narrow factor is not moved by a wide one.
  * Components may be improper (P not positive definite): that is for whoever integrates to find out.
  */
 #include "compose/exact/gaussian.h"
@@ -57,18 +60,52 @@ static poe_status count_components(size_t dim, size_t n, const poei_scoped_form 
   return POE_OK;
 }
 
+/* Where the product of two factors lies in one coordinate, from their origins a, b and precisions p, q. */
+static double between(double a, double p, double b, double q) {
+  if (p > 0.0 && q > 0.0) {
+    return a + (b - a) * (q / (p + q));
+  }
+  return fabs(q) > fabs(p) ? b : a;
+}
+
+/* Moves the origin of component a in one coordinate. */
+static void move_origin(poe_form *form, size_t a, size_t coordinate, double to) {
+  size_t dim = form->dim;
+  double *linear = &form->linear[a * dim], *precision = &form->precision[a * dim * dim];
+  double shift = to - form->origin[a * dim + coordinate];
+  form->origin[a * dim + coordinate] = to;
+  if (shift == 0.0) {
+    return;
+  }
+  form->constant[a] += shift * (linear[coordinate] - 0.5 * shift * precision[coordinate * dim + coordinate]);
+  for (size_t i = 0; i < dim; i++) {
+    linear[i] -= precision[i * dim + coordinate] * shift;
+  }
+}
+
 /* Adds t times component b of a scoped form to component a of form. */
 static void add_component(poe_form *form, size_t a, const poei_scoped_form *factor, size_t b, double t) {
   size_t dim = form->dim, own = factor->form.dim;
-  double *linear = &form->linear[a * dim], *precision = &form->precision[a * dim * dim];
-  const double *from_linear = &factor->form.linear[b * own], *from = &factor->form.precision[b * own * own];
+  double *origin = &form->origin[a * dim], *linear = &form->linear[a * dim],
+         *precision = &form->precision[a * dim * dim];
+  const double *from_origin = &factor->form.origin[b * own], *from_linear = &factor->form.linear[b * own];
+  const double *from = &factor->form.precision[b * own * own];
+  for (size_t i = 0; i < own; i++) {
+    size_t row = factor->index == NULL ? i : factor->index[i];
+    double p = precision[row * dim + row], q = t * from[i * own + i];
+    move_origin(form, a, row, between(origin[row], p, from_origin[i], q));
+  }
   form->constant[a] += t * factor->form.constant[b];
   for (size_t i = 0; i < own; i++) {
     size_t row = factor->index == NULL ? i : factor->index[i];
-    linear[row] += t * from_linear[i];
+    double pull = 0.0; /* row i of P s, s the way from the factor's origin to the product's */
     for (size_t j = 0; j < own; j++) {
-      precision[row * dim + (factor->index == NULL ? j : factor->index[j])] += t * from[i * own + j];
+      size_t column = factor->index == NULL ? j : factor->index[j];
+      pull += from[i * own + j] * (origin[column] - from_origin[j]);
+      precision[row * dim + column] += t * from[i * own + j];
     }
+    form->constant[a] += t * (from_linear[i] - 0.5 * pull) * (origin[row] - from_origin[i]);
+    linear[row] += t * (from_linear[i] - pull);
   }
 }
 
@@ -84,6 +121,7 @@ static poe_status distribute(poe_form *form, const poei_scoped_form *factor, poe
     for (size_t b = 0; b < m; b++) {
       size_t c = a * m + b;
       wide.constant[c] = form->constant[a];
+      memcpy(&wide.origin[c * dim], &form->origin[a * dim], dim * sizeof(double));
       memcpy(&wide.linear[c * dim], &form->linear[a * dim], dim * sizeof(double));
       memcpy(&wide.precision[c * dim * dim], &form->precision[a * dim * dim], dim * dim * sizeof(double));
       add_component(&wide, c, factor, b, 1.0);
@@ -146,6 +184,7 @@ poe_status poei_gaussians_mixture(size_t n, const poe_form *forms, const double 
     for (size_t a = 0; a < k; a++) {
       form.constant[at + a] = forms[i].constant[a] + log_weight[i];
     }
+    memcpy(&form.origin[at * dim], forms[i].origin, k * dim * sizeof(double));
     memcpy(&form.linear[at * dim], forms[i].linear, k * dim * sizeof(double));
     memcpy(&form.precision[at * dim * dim], forms[i].precision, k * dim * dim * sizeof(double));
   }
@@ -178,21 +217,22 @@ poe_status poei_gaussians_given(const poe_form *form, size_t n, const size_t *in
   poe_status status = rest == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory")
                                    : poei_form_gaussians(&made, form->components, left, error);
   for (size_t k = 0; k < form->components && status == POE_OK; k++) {
-    const double *l = &form->linear[k * dim], *p = &form->precision[k * dim * dim];
+    const double *o = &form->origin[k * dim], *l = &form->linear[k * dim], *p = &form->precision[k * dim * dim];
     double constant = form->constant[k];
     for (size_t a = 0; a < n; a++) {
       double pull = l[index[a]];
       for (size_t b = 0; b < n; b++) {
-        pull -= 0.5 * p[index[a] * dim + index[b]] * value[b];
+        pull -= 0.5 * p[index[a] * dim + index[b]] * (value[b] - o[index[b]]);
       }
-      constant += pull * value[a];
+      constant += pull * (value[a] - o[index[a]]);
     }
     made.constant[k] = constant;
     for (size_t i = 0; i < left; i++) {
       double linear = l[rest[i]];
       for (size_t a = 0; a < n; a++) {
-        linear -= p[rest[i] * dim + index[a]] * value[a];
+        linear -= p[rest[i] * dim + index[a]] * (value[a] - o[index[a]]);
       }
+      made.origin[k * left + i] = o[rest[i]];
       made.linear[k * left + i] = linear;
       for (size_t j = 0; j < left; j++) {
         made.precision[(k * left + i) * left + j] = p[rest[i] * dim + rest[j]];
@@ -230,6 +270,7 @@ static bool marginalise(const poe_form *form, size_t k, size_t n, const size_t *
   made->constant[k] = form->constant[k] + 0.5 * poei_ddot(r, own, own) + 0.5 * (double)r * POEI_LOG_2PI -
                       poei_cholesky_half_log_det(r, factor);
   for (size_t a = 0; a < n; a++) {
+    made->origin[k * n + a] = form->origin[k * dim + keep[a]];
     made->linear[k * n + a] = l[keep[a]] - poei_ddot(r, &solved[a * r], own);
     for (size_t b = 0; b < n; b++) {
       made->precision[(k * n + a) * n + b] = p[keep[a] * dim + keep[b]] - poei_ddot(r, &solved[a * r], &solved[b * r]);

@@ -42,7 +42,7 @@ static bool form_bulk(const poe_form *form, double *mean, double *sd) {
   }
   poei_cholesky_inverse(form->dim, factor, cov);
   for (size_t i = 0; i < form->dim; i++) {
-    mean[i] = 0.0;
+    mean[i] = form->origin[i];
     for (size_t j = 0; j < form->dim; j++) {
       mean[i] += cov[i * form->dim + j] * form->linear[j];
     }

@@ -1,9 +1,11 @@
 /* Properness: what can be seen, without integrating, about whether a target has a finite integral.
  *
- * Four things can be: a coordinate that no factor bounds; a neural energy over an unbounded space with nothing to hold
- * it; a divisor that is 0 on a box where the rest is not; a Gaussian form whose precision is not positive definite.
- * Everything else is left open (the caller may warn).
+ * Five things can be: a coordinate that no factor bounds, or that only factors hold which are divided out again; a
+ * neural energy over an unbounded space with nothing to hold it; a divisor that is 0 on a box where the rest is not; a
+ * Gaussian form whose precision is not positive definite; a divisor that falls off faster than the rest along a
+ * coordinate. Everything else is left open (the caller may warn).
  */
+#include <math.h>
 #include <string.h>
 
 #include "compose/exact/routes.h"
@@ -25,6 +27,15 @@ static bool is_bare(const poe_expert *expert) {
   return kind != POEI_NODE_mixture;
 }
 
+/* The exponent of factor i of a product, summed over all factors that are the same expert: a^2 / a^3 is 1 / a. */
+static double net_exponent(const poe_expert *product, size_t i) {
+  double net = 0.0;
+  for (size_t k = 0; k < poei_node_child_count(product); k++) {
+    net += poei_node_child(product, k) == poei_node_child(product, i) ? poei_product_exponent(product, k) : 0.0;
+  }
+  return net;
+}
+
 /* Does anything hold coordinate c of this expert at infinity? Networks do not: their energy is what it is. */
 static bool holds(const poe_expert *expert, size_t c) {
   const unsigned char *touch = poei_node_touch(expert);
@@ -40,7 +51,8 @@ static bool holds(const poe_expert *expert, size_t c) {
     return strcmp(poe_expert_ops_of(expert)->kind, "energy") != 0;
   case POEI_NODE_product:
     for (size_t i = 0; i < poei_node_child_count(expert); i++) {
-      if (poei_product_exponent(expert, i) > 0.0 && holds(poei_node_child(expert, i), c)) {
+      if (poei_product_exponent(expert, i) > 0.0 && holds(poei_node_child(expert, i), c) &&
+          net_exponent(expert, i) > 0.0) {
         return true;
       }
     }
@@ -152,10 +164,82 @@ static poe_status check_form(const poe_expert *target, poe_error *error) {
   return status == POE_E_IMPROPER || status == POE_E_EMPTY || status == POE_E_MEMORY ? status : POE_OK;
 }
 
+/* ---- how fast the factors fall ---- */
+
+/* Adds to fall[] how a factor to its power falls off along each of its coordinates, log p = -fall x^2 / 2 at infinity,
+ * and to size[] the sum of what was added without signs. A mixture falls like its widest component. False for a factor
+ * about which this is not known. */
+static bool add_fall(const poei_part *part, double *fall, double *size) {
+  const char *kind = poe_expert_ops_of(part->expert)->kind;
+  if (poei_node_kind_of(part->expert) == POEI_NODE_LEAF &&
+      (strcmp(kind, "laplace") == 0 || strcmp(kind, "student_t") == 0)) {
+    return true; /* slower than any Gaussian */
+  }
+  poe_form form = {0};
+  poe_error ignored;
+  if (!poei_expert_can(part->expert, POE_CAN_FORM) || poe_expert_form(part->expert, &form, &ignored) != POE_OK) {
+    return false;
+  }
+  for (size_t j = 0; form.kind == POE_FORM_GAUSSIANS && j < part->n; j++) {
+    double widest = INFINITY;
+    for (size_t k = 0; k < form.components; k++) {
+      if (form.constant[k] != -INFINITY) {
+        widest = fmin(widest, form.precision[(k * part->n + j) * part->n + j]);
+      }
+    }
+    fall[part->index[j]] += part->exponent * widest;
+    size[part->index[j]] += fabs(part->exponent * widest);
+  }
+  poe_form_release(&form);
+  return true;
+}
+
+/* A divisor that falls off faster than all the rest: the quotient grows along that coordinate. */
+static poe_status check_tails(const poe_expert *target, poe_error *error) {
+  poei_parts parts;
+  poe_status status = poei_parts_open(target, POEI_OPEN_ALL, &parts, NULL, error);
+  if (status != POE_OK) {
+    return status;
+  }
+  size_t dim = parts.dim;
+  double *fall = poei_calloc(dim, sizeof *fall), *size = poei_calloc(dim, sizeof *size);
+  unsigned char *unknown = poei_calloc(dim, 1);
+  bool divided = false;
+  for (size_t i = 0; i < parts.n; i++) {
+    divided = divided || parts.item[i].exponent < 0.0;
+  }
+  if (fall == NULL || size == NULL || unknown == NULL) {
+    status = poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  for (size_t i = 0; divided && i < parts.n && status == POE_OK; i++) {
+    bool known = add_fall(&parts.item[i], fall, size);
+    for (size_t j = 0; j < parts.item[i].n && !known; j++) {
+      unknown[parts.item[i].index[j]] = 1;
+    }
+  }
+  for (size_t c = 0; divided && c < dim && status == POE_OK; c++) {
+    if (!unknown[c] && poei_support_unbounded(&poe_expert_traits(target)->support[c]) && fall[c] < -1e-9 * size[c]) {
+      status = poe_error_set(error, POE_E_IMPROPER,
+                             "the density cannot be normalised: along coordinate %zu the divisors fall off faster than "
+                             "the rest (total precision %.3g)",
+                             c, fall[c]);
+      poe_error_hint(error, "multiply it by an expert that is proper in that direction, or take less of the divisor");
+    }
+  }
+  poei_free(fall);
+  poei_free(size);
+  poei_free(unknown);
+  poei_parts_free(&parts);
+  return status;
+}
+
 poe_status poei_check_proper(const poe_expert *target, poe_error *error) {
   poe_status status = check_form(target, error);
   if (status == POE_OK) {
     status = check_held(target, error);
   }
-  return status == POE_OK ? check_divisors(target, error) : status;
+  if (status == POE_OK) {
+    status = check_divisors(target, error);
+  }
+  return status == POE_OK ? check_tails(target, error) : status;
 }

@@ -153,7 +153,8 @@ static const poe_expert_ops truncated_ops = {
 
 static poe_status fill(truncated *self, const poe_form *form, size_t k, poe_error *error) {
   size_t d = self->d;
-  const double *linear = &form->linear[k * d], *precision = &form->precision[k * d * d];
+  const double *origin = &form->origin[k * d], *linear = &form->linear[k * d];
+  const double *precision = &form->precision[k * d * d];
   self->constant = form->constant[k];
   for (size_t i = 0; i < d; i++) {
     for (size_t j = 0; j < d; j++) {
@@ -165,10 +166,11 @@ static poe_status fill(truncated *self, const poe_form *form, size_t k, poe_erro
     if (!(p > 0.0)) {
       return poe_error_set(error, POE_E_IMPROPER, "the precision of coordinate %zu is %g", i, p);
     }
-    self->mean[i] = linear[i] / p;
+    double shift = linear[i] / p;
+    self->mean[i] = origin[i] + shift;
     self->sd[i] = 1.0 / sqrt(p);
-    /* c + l x - p x^2 / 2 = (c + l m / 2 + log(2 pi) / 2 + log s) + log N(x; m, s) */
-    self->constant += 0.5 * linear[i] * self->mean[i] + 0.5 * POEI_LOG_2PI + log(self->sd[i]);
+    /* c + l u - p u^2 / 2 = (c + l^2 / 2 p + log(2 pi) / 2 + log s) + log N(u; l / p, s) */
+    self->constant += 0.5 * linear[i] * shift + 0.5 * POEI_LOG_2PI + log(self->sd[i]);
   }
   self->log_z = self->constant;
   for (size_t i = 0; i < d; i++) {
@@ -213,10 +215,9 @@ poe_status poei_truncated_form(const poe_expert *expert, poe_form *form, poe_err
   }
   made.constant[0] = self->constant;
   for (size_t j = 0; j < self->d; j++) {
-    double p = 1.0 / (self->sd[j] * self->sd[j]), m = self->mean[j];
-    made.precision[j * self->d + j] = p;
-    made.linear[j] = p * m;
-    made.constant[0] -= 0.5 * p * m * m + 0.5 * POEI_LOG_2PI + log(self->sd[j]);
+    made.precision[j * self->d + j] = 1.0 / (self->sd[j] * self->sd[j]);
+    made.origin[j] = self->mean[j];
+    made.constant[0] -= 0.5 * POEI_LOG_2PI + log(self->sd[j]);
   }
   *form = made;
   return POE_OK;

@@ -162,8 +162,9 @@ poe_args_error(const poe_arg *arg, poe_error *error, poe_status status, const ch
 /* ---- closed forms -------------------------------------------------------------------------------------------- */
 
 typedef enum poe_form_kind {
-  POE_FORM_GAUSSIANS, /* log sum_k exp(constant_k + linear_k . x - x' precision_k x / 2): information form, may be
-                         improper */
+  POE_FORM_GAUSSIANS, /* log sum_k exp(constant_k + linear_k . u - u' precision_k u / 2) with u = x - origin_k:
+                         information form around a point near the bulk, so that narrow Gaussians far from 0 lose no
+                         digits; may be improper */
   POE_FORM_TABLE /* discrete coordinates: log value per state, first coordinate slowest                             */
 } poe_form_kind;
 
@@ -174,6 +175,7 @@ typedef struct poe_form {
   size_t dim;
   size_t components;   /* GAUSSIANS: k >= 1                                             */
   double *constant;    /* GAUSSIANS: [k]                                                */
+  double *origin;      /* GAUSSIANS: [k, d]                                             */
   double *linear;      /* GAUSSIANS: [k, d]                                             */
   double *precision;   /* GAUSSIANS: [k, d, d] symmetric                                */
   size_t *cardinality; /* TABLE: [d] number of states of each coordinate              */

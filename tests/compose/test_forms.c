@@ -60,9 +60,10 @@ static double form_value(const poe_form *form, const double *x) {
   for (size_t k = 0; k < form->components; k++) {
     each[k] = form->constant[k];
     for (size_t i = 0; i < form->dim; i++) {
-      each[k] += form->linear[k * form->dim + i] * x[i];
+      const double *o = &form->origin[k * form->dim];
+      each[k] += form->linear[k * form->dim + i] * (x[i] - o[i]);
       for (size_t j = 0; j < form->dim; j++) {
-        each[k] -= 0.5 * x[i] * form->precision[(k * form->dim + i) * form->dim + j] * x[j];
+        each[k] -= 0.5 * (x[i] - o[i]) * form->precision[(k * form->dim + i) * form->dim + j] * (x[j] - o[j]);
       }
     }
   }
@@ -269,6 +270,53 @@ static void improper_names_the_direction(void **state) {
   tree_free(&t);
 }
 
+/* Narrow Gaussians far from 0: around 0 their constants are of order (mean / sd)^2, here up to 1e28, and every digit of
+ * log Z would cancel. Coordinates are independent, so that log Z = sum_j log N(m_j - m'_j; 0, s^2 + s'^2); the answer
+ * has the accuracy with which doubles hold the means. */
+static void far_and_narrow(void **state) {
+  (void)state;
+  static const struct {
+    double mean[2], sd[2], other_mean[2], other_sd[2], tolerance;
+  } cases[] = {
+      {{1e6, -1e6}, {1e-8, 1e-8}, {0.0, 0.0}, {1e8, 1e8}, 1e-12},
+      {{1e6, 3.0}, {1e-3, 1e-6}, {1e6 + 0x1p-10, 3.0}, {1e-3, 1e-3}, 1e-12},
+      {{1e8, 1e8}, {1.0, 1e-4}, {1e8 + 2.0, 1e8}, {2.0, 1.0}, 1e-12},
+  };
+  for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
+    for (size_t order = 0; order < 2; order++) {
+      tree t = {0};
+      double truth = 0.0, cov[2][4] = {{0.0}}, log_z = 0.0;
+      for (size_t j = 0; j < 2; j++) {
+        double s = cases[c].sd[j], r = cases[c].other_sd[j], variance = s * s + r * r;
+        double way = cases[c].mean[j] - cases[c].other_mean[j];
+        cov[0][3 * j] = s * s;
+        cov[1][3 * j] = r * r;
+        truth -= 0.5 * way * way / variance + 0.5 * log(variance) + 0.5 * POEI_LOG_2PI;
+      }
+      const poe_expert *a = tree_gaussian(&t, 2, cases[c].mean, cov[0]);
+      const poe_expert *b = tree_gaussian(&t, 2, cases[c].other_mean, cov[1]);
+      const poe_expert *target = order == 0 ? tree_times(&t, a, b) : tree_times(&t, b, a);
+      tree_check(&t);
+      poe_form form = form_of(target);
+      poe_error error = {0};
+      check_ok(poei_form_log_z(&form, &log_z, &error), error);
+      check_close(log_z, truth, cases[c].tolerance, cases[c].tolerance);
+      poe_form_release(&form);
+      /* Conditioning is around the origin too: p(x1, x0 = m0) p'(...) over the second coordinate. */
+      form = form_of(tree_given(&t, target, 1, (size_t[]){0}, cases[c].mean));
+      tree_check(&t);
+      check_ok(poei_form_log_z(&form, &log_z, &error), error);
+      double s = cases[c].sd[0], r = cases[c].other_sd[0], s1 = cases[c].sd[1], r1 = cases[c].other_sd[1];
+      double way0 = (cases[c].mean[0] - cases[c].other_mean[0]) / r, way1 = cases[c].mean[1] - cases[c].other_mean[1];
+      truth = -0.5 * way0 * way0 - log(s) - log(r) - 1.5 * POEI_LOG_2PI - 0.5 * log(s1 * s1 + r1 * r1) -
+              0.5 * way1 * way1 / (s1 * s1 + r1 * r1);
+      check_close(log_z, truth, cases[c].tolerance, cases[c].tolerance);
+      poe_form_release(&form);
+      tree_free(&t);
+    }
+  }
+}
+
 /* Bayes: joint of x and y = A x + b + noise; evidence and posterior by conditioning, against the marginal of y. */
 static void conditioning(void **state) {
   (void)state;
@@ -364,10 +412,15 @@ static void tables_with_zeros(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(products_of_gaussians),        cmocka_unit_test(quotients_and_powers),
-      cmocka_unit_test(mixtures_distribute),          cmocka_unit_test(refuses_other_powers_of_mixtures),
-      cmocka_unit_test(improper_names_the_direction), cmocka_unit_test(conditioning),
-      cmocka_unit_test(tables_by_brute_force),        cmocka_unit_test(tables_with_zeros),
+      cmocka_unit_test(products_of_gaussians),
+      cmocka_unit_test(quotients_and_powers),
+      cmocka_unit_test(mixtures_distribute),
+      cmocka_unit_test(refuses_other_powers_of_mixtures),
+      cmocka_unit_test(improper_names_the_direction),
+      cmocka_unit_test(conditioning),
+      cmocka_unit_test(tables_by_brute_force),
+      cmocka_unit_test(tables_with_zeros),
+      cmocka_unit_test(far_and_narrow),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -312,6 +312,15 @@ static void refusals(void **state) {
   plan_fails(&t, tree_normalise(&t, tree_bare(&t, 3, 0.0), NAN, 0.0), POE_E_IMPROPER, "bare", "prior");
   plan_fails(&t, tree_through(&t, tree_map(&t), tree_bare(&t, 3, 0.0)), POE_E_IMPROPER, "coordinate 0", "prior");
   plan_fails(&t, tree_power(&t, tree_student(&t, 3.0, 0.0, 1.0), -1.0), POE_E_IMPROPER, "coordinate 0", NULL);
+  /* What is divided out again holds nothing; a mixture falls off like its widest component. */
+  const poe_expert *student = tree_student(&t, 3.0, 0.0, 1.0);
+  plan_fails(&t, tree_over(&t, tree_power(&t, student, 2.0), tree_power(&t, student, 2.5)), POE_E_IMPROPER,
+             "coordinate 0", "prior");
+  const poe_expert *two = tree_or(&t, tree_normal(&t, -2.0, 1.0), tree_normal(&t, 2.0, 0.5));
+  plan_fails(&t, tree_over(&t, tree_normal(&t, 0.0, 4.0), tree_power(&t, two, 0.1)), POE_E_IMPROPER,
+             "along coordinate 0 the divisors fall off faster", "less of the divisor");
+  plan_fails(&t, tree_over(&t, student, two), POE_E_IMPROPER, "fall off faster", NULL);
+  poei_plan_destroy(plan_of(&t, tree_over(&t, tree_normal(&t, 0.0, 4.0), tree_power(&t, two, 0.06))));
   const poe_expert *partly[2] = {tree_slice(&t, tree_bare(&t, 2, 0.0), 3, (size_t[]){0, 2}),
                                  tree_slice(&t, standard(&t, 2), 3, (size_t[]){0, 1})};
   plan_fails(&t, tree_product(&t, 3, 2, partly, ones), POE_E_IMPROPER, "coordinate 2", "prior");

@@ -22,16 +22,17 @@ static double form_value(const poe_form *form, const double *x) {
   }
   double *each = poet_doubles(form->components);
   for (size_t c = 0; c < form->components; c++) {
+    const double *o = form->origin + c * d;
     each[c] = form->constant[c];
     for (size_t i = 0; i < d; i++) {
       double row = 0.0;
       for (size_t j = 0; j < d; j++) {
-        row += form->precision[(c * d + i) * d + j] * x[j];
+        row += form->precision[(c * d + i) * d + j] * (x[j] - o[j]);
         if (form->precision[(c * d + i) * d + j] != form->precision[(c * d + j) * d + i]) {
           each[c] = NAN; /* not symmetric */
         }
       }
-      each[c] += form->linear[c * d + i] * x[i] - x[i] * row / 2.0;
+      each[c] += form->linear[c * d + i] * (x[i] - o[i]) - (x[i] - o[i]) * row / 2.0;
     }
   }
   double value = poei_log_sum_exp(each, form->components, 1);
