@@ -5,7 +5,8 @@
  * narrowest (by the determinant of its Gaussian form) is nearest to the target. Factors with an exponent above 1 give
  * one of it to the base. Second choice: a factor that is a mixture, each component of which has such a base: the base
  * is the mixture of those, and rest = target / base. Third choice: a Gaussian on a box, whose coordinates depend on
- * each other: the base has its means and marginal variances, independent on the same box, and rest = target / base.
+ * each other: the base has its means and independent coordinates on the same box, wide enough that target / base is
+ * bounded (else rare particles would carry the answer), and rest = target / base.
  */
 #include <math.h>
 #include <stdint.h>
@@ -245,8 +246,9 @@ static poe_status find_in_mixture(const poe_expert *target, const poei_parts *pa
 
 /* ---- a Gaussian on a box ---- */
 
-/* form <- independent Gaussians with its mean and marginal variances. False when it is not one proper Gaussian; work
- * [d, 2 d + 1]. */
+/* form <- independent Gaussians with its mean and the variances S_jj r_j, r_j the sum of |correlations| in row j:
+ * diag(r) minus the correlation matrix is diagonally dominant, so these are nowhere narrower (Gershgorin's circles).
+ * False when it is not one proper Gaussian; work[d, 2 d + 1]. */
 static bool make_independent(poe_form *form, double *work) {
   size_t d = form->dim;
   double *factor = work, *cov = work + d * d, *mean = cov + d * d, log_z;
@@ -260,7 +262,11 @@ static bool make_independent(poe_form *form, double *work) {
   memcpy(form->origin, mean, d * sizeof *mean);
   form->constant[0] = 0.0;
   for (size_t j = 0; j < d; j++) {
-    form->precision[j * d + j] = 1.0 / cov[j * d + j];
+    double row = 0.0;
+    for (size_t k = 0; k < d; k++) {
+      row += fabs(cov[j * d + k]) / sqrt(cov[j * d + j] * cov[k * d + k]);
+    }
+    form->precision[j * d + j] = 1.0 / (cov[j * d + j] * row);
   }
   return true;
 }

@@ -287,6 +287,39 @@ static void smc_around_mixtures(void **state) {
   tree_free(&t);
 }
 
+/* A Gaussian of dependent coordinates on a box: the base is drawn exactly and nowhere narrower than the target, so that
+ * log rest has its largest value at the mean; base * rest is the target. */
+static void smc_for_a_gaussian_on_a_box(void **state) {
+  (void)state;
+  tree t = {0};
+  double mean[3] = {0.5, 0.0, -0.5}, cov[9] = {1.0, 0.8, 0.7, 0.8, 1.0, 0.75, 0.7, 0.75, 1.0};
+  const poe_expert *box = tree_restrict(&t, tree_gaussian(&t, 3, mean, cov), -2.0, INFINITY);
+  const poe_expert *ring = tree_slice(&t, tree_ring(&t, 1.0, 0.5), 3, (size_t[]){0, 2});
+  const poe_expert *targets[2] = {box, tree_times(&t, box, ring)};
+  tree_check(&t);
+  for (size_t i = 0; i < 2; i++) {
+    poei_plan *plan = plan_of(&t, targets[i]);
+    assert_int_equal(plan->method, POEI_METHOD_SMC);
+    assert_true(isfinite(plan->base_log_z));
+    poe_traits traits = *poe_expert_traits(plan->base);
+    assert_int_equal(traits.dim, 3);
+    double at_mean[3], u[3], jacobian = log(2.5) + log(2.0) + log(1.5);
+    for (size_t j = 0; j < 3; j++) {
+      at_mean[j] = log(mean[j] + 2.0); /* the unconstrained coordinate of a half-line */
+    }
+    double most = tree_value(plan->rest, at_mean), ring_most = i == 0 ? 0.0 : -tree_value(ring, mean);
+    check_close(tree_value(plan->base, at_mean) + most, tree_value(targets[i], mean) + jacobian, 1e-12, 1e-12);
+    for (size_t k = 0; k < 200; k++) {
+      for (size_t j = 0; j < 3; j++) {
+        u[j] = poet_spread(k, j, -1.0, 2.0);
+      }
+      assert_true(tree_value(plan->rest, u) <= most + ring_most + 1e-9);
+    }
+    poei_plan_destroy(plan);
+  }
+  tree_free(&t);
+}
+
 static void mcmc_when_nothing_can_be_drawn(void **state) {
   (void)state;
   tree t = {0};
@@ -574,6 +607,7 @@ int main(void) {
       cmocka_unit_test(quadrature),
       cmocka_unit_test(smc_from_factors),
       cmocka_unit_test(smc_around_mixtures),
+      cmocka_unit_test(smc_for_a_gaussian_on_a_box),
       cmocka_unit_test(mcmc_when_nothing_can_be_drawn),
       cmocka_unit_test(refusals),
       cmocka_unit_test(discrete_and_continuous),
