@@ -130,7 +130,8 @@ poe_status poe_expert_wrap(const poe_expert_ops *ops, void *self, poe_expert **e
   ops->traits(self, &made->traits);
   unsigned possible = (ops->eval_add != NULL ? POE_CAN_EVAL | POE_CAN_GRADIENT : 0u) |
                       (ops->sample != NULL ? POE_CAN_SAMPLE : 0u) | (ops->log_z != NULL ? POE_CAN_LOG_Z : 0u) |
-                      (ops->form != NULL ? POE_CAN_FORM : 0u);
+                      (ops->form != NULL ? POE_CAN_FORM : 0u) | (ops->structure != NULL ? POE_CAN_STRUCTURE : 0u) |
+                      (ops->local != NULL ? POE_CAN_LOCAL : 0u) | (ops->onehot_grad_add != NULL ? POE_CAN_ONEHOT : 0u);
   made->traits.capabilities &= possible;
   *expert = made;
   return POE_OK;
@@ -206,6 +207,24 @@ poe_status poe_expert_log_z(const poe_expert *expert, double *log_z, poe_error *
 poe_status poe_expert_form(const poe_expert *expert, poe_form *form, poe_error *error) {
   poe_status status = capability_missing(expert, POE_CAN_FORM, "closed form", error);
   return status != POE_OK ? status : expert->ops->form(expert->self, form, error);
+}
+
+poe_status poe_expert_structure(const poe_expert *expert, poe_structure *structure, poe_error *error) {
+  poe_status status = capability_missing(expert, POE_CAN_STRUCTURE, "factored form", error);
+  return status != POE_OK ? status : expert->ops->structure(expert->self, structure, error);
+}
+
+const poe_local_ops *poe_expert_local(const poe_expert *expert) {
+  return (expert->traits.capabilities & POE_CAN_LOCAL) != 0 ? expert->ops->local : NULL;
+}
+
+poe_status poe_expert_onehot_grad_add(const poe_expert *expert, poe_rows rows, poe_weights weights, double *out,
+                                      size_t ldo, poe_scratch *scratch, poe_error *error) {
+  poe_status status = capability_missing(expert, POE_CAN_ONEHOT, "one-hot gradient", error);
+  if (status != POE_OK || rows.n == 0) {
+    return status;
+  }
+  return expert->ops->onehot_grad_add(expert->self, rows, weights, out, ldo, scratch, error);
 }
 
 /* ---- maps ---- */

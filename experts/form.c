@@ -28,6 +28,34 @@ void poe_form_release(poe_form *form) {
   }
 }
 
+void poe_structure_release(poe_structure *structure) {
+  if (structure == NULL) {
+    return;
+  }
+  switch (structure->kind) {
+  case POE_STRUCTURE_SPARSE:
+    poei_free(structure->as.sparse.origin);
+    poei_free(structure->as.sparse.linear);
+    poei_free(structure->as.sparse.column_start);
+    poei_free(structure->as.sparse.row);
+    poei_free(structure->as.sparse.precision);
+    break;
+  case POE_STRUCTURE_NATURAL:
+    poei_free(structure->as.natural.coefficient);
+    break;
+  case POE_STRUCTURE_FACTORS:
+    for (size_t f = 0; structure->as.factors.factor != NULL && f < structure->as.factors.n; f++) {
+      poei_free(structure->as.factors.factor[f].variable);
+      poei_free(structure->as.factors.factor[f].log_value);
+    }
+    poei_free(structure->as.factors.factor);
+    poei_free(structure->as.factors.cardinality);
+    poei_free(structure->as.factors.low);
+    break;
+  }
+  memset(structure, 0, sizeof *structure);
+}
+
 static poe_status form_memory(poe_form *form, poe_error *error) {
   poe_form_release(form);
   return poe_error_set(error, POE_E_MEMORY, "out of memory for a closed form");

@@ -186,15 +186,91 @@ typedef struct poe_form {
 /* Frees the arrays of a form (NULL is allowed) and zeroes it. */
 void poe_form_release(poe_form *form);
 
+/* ---- structures ---- */
+
+typedef enum poe_structure_kind {
+  POE_STRUCTURE_SPARSE,  /* a Gaussian whose precision is sparse                                      */
+  POE_STRUCTURE_NATURAL, /* independent coordinates in exponential families                           */
+  POE_STRUCTURE_FACTORS  /* a factor graph over discrete coordinates and latent variables, summed over */
+} poe_structure_kind;
+
+/* constant + linear . u - u' P u / 2 with u = x - origin; P in compressed columns of its lower triangle. */
+typedef struct poe_sparse_gaussian {
+  double constant;
+  double *origin, *linear; /* [d]                                                                      */
+  size_t *column_start;    /* [d + 1]                                                                  */
+  size_t *row;             /* [column_start[d]] ascending in each column, the diagonal first, always there */
+  double *precision;       /* [column_start[d]]                                                        */
+} poe_sparse_gaussian;
+
+/* The statistics T_s of exponential families on one coordinate. X(identifier, T(x) in words) */
+#define POE_STATISTIC_LIST(X)                                                                                          \
+  X(X, "x")                                                                                                            \
+  X(SQUARE, "x^2")                                                                                                     \
+  X(LOG, "log x")                                                                                                      \
+  X(LOG_COMPLEMENT, "log(1 - x)")                                                                                      \
+  X(LOG_SQUARE, "(log x)^2")                                                                                           \
+  X(COS, "cos x")                                                                                                      \
+  X(SIN, "sin x")                                                                                                      \
+  X(LOG_FACTORIAL, "log x!")
+
+typedef enum poe_statistic {
+#define POE_STATISTIC_ENUM(identifier, words) POE_STATISTIC_##identifier,
+  POE_STATISTIC_LIST(POE_STATISTIC_ENUM)
+#undef POE_STATISTIC_ENUM
+      POE_STATISTICS /* how many */
+} poe_statistic;
+
+/* constant + sum_j sum_s coefficient[j, s] T_s(x_j). */
+typedef struct poe_natural {
+  double constant;
+  double *coefficient; /* [d, POE_STATISTICS] */
+} poe_natural;
+
+typedef struct poe_factor {
+  size_t n;
+  size_t *variable;  /* [n] distinct; below d a coordinate, from d on a latent variable               */
+  double *log_value; /* [product of their cardinality] first variable slowest; -inf: impossible       */
+} poe_factor;
+
+/* constant + log sum over the latent variables of exp sum_f log_value_f. */
+typedef struct poe_factors {
+  double constant;
+  size_t latents;
+  size_t *cardinality; /* [d + latents] number of values, >= 1        */
+  double *low;         /* [d] smallest value of each coordinate       */
+  size_t n;
+  poe_factor *factor; /* [n] */
+} poe_factors;
+
+/* A closed form that stays factored, for densities too large for a dense poe_form: what sparse elimination, conjugacy
+ * and junction trees work on. Inside the expert's support it equals log p; outside the density is 0 whatever it says.
+ * Owned by whoever called `structure`; released with poe_structure_release. */
+typedef struct poe_structure {
+  poe_structure_kind kind;
+  size_t dim;
+  union {
+    poe_sparse_gaussian sparse;
+    poe_natural natural;
+    poe_factors factors;
+  } as;
+} poe_structure;
+
+/* Frees the arrays of a structure (NULL is allowed) and zeroes it. */
+void poe_structure_release(poe_structure *structure);
+
 /* ---- the table of functions ---------------------------------------------------------------------------------- */
 
 /* Capabilities. A NULL slot never has its bit; a composition has a bit only when its children allow it. */
 enum {
-  POE_CAN_EVAL = 1u << 0,     /* eval_add                                   */
-  POE_CAN_GRADIENT = 1u << 1, /* eval_add with grad, for its continuous coordinates */
-  POE_CAN_SAMPLE = 1u << 2,   /* exact draws                                */
-  POE_CAN_LOG_Z = 1u << 3,    /* exact log Z                                */
-  POE_CAN_FORM = 1u << 4      /* a closed form                              */
+  POE_CAN_EVAL = 1u << 0,      /* eval_add                                   */
+  POE_CAN_GRADIENT = 1u << 1,  /* eval_add with grad, for its continuous coordinates */
+  POE_CAN_SAMPLE = 1u << 2,    /* exact draws                                */
+  POE_CAN_LOG_Z = 1u << 3,     /* exact log Z                                */
+  POE_CAN_FORM = 1u << 4,      /* a dense closed form                        */
+  POE_CAN_STRUCTURE = 1u << 5, /* a factored closed form                    */
+  POE_CAN_LOCAL = 1u << 6,     /* the single-site view                       */
+  POE_CAN_ONEHOT = 1u << 7     /* gradients in the one-hot embedding of its discrete coordinates */
 };
 
 /* What an expert is. The arrays belong to the expert and live as long as it. */
@@ -208,7 +284,26 @@ typedef struct poe_traits {
 } poe_traits;
 
 /* What an evaluation wants, for sizing its scratch. */
-enum { POE_WANT_LOGP = 0u, POE_WANT_GRAD = 1u << 0, POE_WANT_SAMPLE = 1u << 1 };
+enum { POE_WANT_LOGP = 0u, POE_WANT_GRAD = 1u << 0, POE_WANT_SAMPLE = 1u << 1, POE_WANT_ONEHOT = 1u << 2 };
+
+/* The single-site view of a density with discrete coordinates of finitely many values: what log p becomes when one of
+ * them changes, at a fraction of an evaluation. The caller's state is plain memory, 64-byte aligned, for one row and
+ * one thread; it holds no references and is dropped without a call. All slots are set. */
+typedef struct poe_local_ops {
+  /* Bytes of a state. */
+  size_t (*state_bytes)(const void *self);
+  /* Scratch that each of the calls below may take (and releases). */
+  size_t (*scratch)(const void *self);
+  /* The state of row x[dim]. */
+  poe_status (*open)(const void *self, const double *x, void *state, poe_scratch *scratch, poe_error *error);
+  /* out[v] = log p(x with x_j = low_j + v) + a constant that is the same for all v, for each of the high_j - low_j + 1
+   * values of the discrete coordinate j; -inf where the density vanishes, all of them -inf only when it vanishes for
+   * every v. */
+  poe_status (*conditional)(const void *self, void *state, size_t j, double *out, poe_scratch *scratch,
+                            poe_error *error);
+  /* x_j becomes `value`. */
+  poe_status (*set)(const void *self, void *state, size_t j, double value, poe_scratch *scratch, poe_error *error);
+} poe_local_ops;
 
 typedef struct poe_expert_ops {
   uint32_t struct_size;    /* sizeof(poe_expert_ops) of the header it was compiled against; slots are only appended */
@@ -238,6 +333,16 @@ typedef struct poe_expert_ops {
   poe_status (*log_z)(const void *self, double *log_z, poe_error *error);
   /* The closed form, allocated for the caller. */
   poe_status (*form)(const void *self, poe_form *form, poe_error *error);
+  /* The factored closed form, allocated for the caller. */
+  poe_status (*structure)(const void *self, poe_structure *structure, poe_error *error);
+  /* The single-site view; traits().capabilities says whether this expert has it. */
+  const poe_local_ops *local;
+  /* out[i, :] += w_i times the gradient of log p in the one-hot embedding of the discrete coordinates, at row i: the
+   * embedded coordinates one after the other, high_j - low_j + 1 numbers each, so that out is n x ldo. For an expert
+   * without an embedding of its own these are the conditionals of `local`, of which only differences between the
+   * values of one coordinate matter. Weights as in eval_add; rows at -inf contribute numbers that are not NaN. */
+  poe_status (*onehot_grad_add)(const void *self, poe_rows rows, poe_weights weights, double *out, size_t ldo,
+                                poe_scratch *scratch, poe_error *error);
 } poe_expert_ops;
 
 /* ---- the expert object --------------------------------------------------------------------------------------- */
@@ -266,6 +371,11 @@ poe_status poe_expert_sample(const poe_expert *expert, poe_rows_out rows, const 
                              poe_error *error);
 poe_status poe_expert_log_z(const poe_expert *expert, double *log_z, poe_error *error);
 poe_status poe_expert_form(const poe_expert *expert, poe_form *form, poe_error *error);
+poe_status poe_expert_structure(const poe_expert *expert, poe_structure *structure, poe_error *error);
+/* NULL without POE_CAN_LOCAL; its functions take poe_expert_self(expert). */
+const poe_local_ops *poe_expert_local(const poe_expert *expert);
+poe_status poe_expert_onehot_grad_add(const poe_expert *expert, poe_rows rows, poe_weights weights, double *out,
+                                      size_t ldo, poe_scratch *scratch, poe_error *error);
 
 /* ---- maps ---------------------------------------------------------------------------------------------------- */
 
