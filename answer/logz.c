@@ -83,8 +83,8 @@ poe_status poei_plan_log_z(poei_session *session, const poei_plan *plan, uint64_
 }
 
 /* An estimate also says how many draws it is worth and whether --tol was reached. */
-static poe_status logz_json(const poei_solved *solved, const poei_log_z *z, double tolerance, json_t **result,
-                            poe_error *error) {
+static poe_status logz_json(const poei_session *session, const poei_solved *solved, const poei_log_z *z,
+                            double tolerance, json_t **result, poe_error *error) {
   json_t *out =
       json_pack("{s:s,s:o,s:o,s:b,s:s,s:n}", "target", solved->target.name, "log_z", poei_json_number(z->log_z),
                 "std_error", poei_json_number(z->std_error), "exact", (int)z->exact, "method", z->method, "gap");
@@ -94,6 +94,9 @@ static poe_status logz_json(const poei_solved *solved, const poei_log_z *z, doub
   }
   if (isfinite(z->ess)) {
     status = poei_json_set(status, out, "ess", poei_json_number(z->ess), error);
+  }
+  if (poei_uai_named(poei_program_path(session->program))) { /* as the competitions report it */
+    status = poei_json_set(status, out, "log10_z", poei_json_number(z->log_z / log(10.0)), error);
   }
   if (status != POE_OK) {
     json_decref(out);
@@ -123,7 +126,7 @@ poe_status poei_answer_logz(poei_session *session, const poei_action *action, js
   poei_log_z z = {0};
   status = poei_plan_log_z(session, solved.plan, session->seed, tolerance, islands, particles, &z, error);
   if (status == POE_OK) {
-    status = logz_json(&solved, &z, tolerance, result, error);
+    status = logz_json(session, &solved, &z, tolerance, result, error);
   }
   poei_solved_free(&solved);
   return status;

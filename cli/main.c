@@ -203,12 +203,33 @@ static int main_format(const poei_session *session) {
   return 0;
 }
 
+/* Reads the program, or the network that stands for one. */
+static poe_status main_load(const cli_call *call, poei_session *session) {
+  const char *evidence = poei_option_text(&call->action, "evidence");
+  char *text = NULL;
+  poe_error error = {0};
+  poe_status status = POE_OK;
+  if (poei_uai_named(call->file)) {
+    status = poei_uai_program(call->file, evidence, &text, &error);
+  } else if (evidence != NULL) {
+    status = poe_error_set(&error, POE_E_USAGE, "--evidence is for UAI networks (.uai)");
+    poe_error_hint(&error, "in a .poe file write `net given (x[3] = 1)`");
+  }
+  if (status != POE_OK) {
+    poei_diagnostics_add(session->diagnostics, POEI_ERROR, &error);
+    return status;
+  }
+  status =
+      poei_program_load(call->file, text, call->n_overrides, call->overrides, session->diagnostics, &session->program);
+  poei_free(text);
+  return status;
+}
+
 /* Everything that needs a program. */
 static int main_program(const cli_call *call, poei_session *session) {
   const char *verb = call->verb->name;
   poei_diagnostics *diagnostics = session->diagnostics;
-  poe_status status =
-      poei_program_load(call->file, NULL, call->n_overrides, call->overrides, diagnostics, &session->program);
+  poe_status status = main_load(call, session);
   if (strcmp(verb, "check") == 0) {
     return main_check_verb(call, session, status);
   }

@@ -8,7 +8,8 @@
 /* X(word of the language): defines poei_<word>_ops */
 #define POEI_FAMILY_LIST(X)                                                                                            \
   X(gaussian)                                                                                                          \
-  X(linear_gaussian) X(gmm) X(student_t) X(laplace) X(uniform) X(formula) X(bernoulli) X(categorical) X(table) X(energy)
+  X(linear_gaussian)                                                                                                   \
+  X(gmm) X(student_t) X(laplace) X(uniform) X(formula) X(bernoulli) X(categorical) X(table) X(energy) X(uai)
 
 #define POEI_MAP_LIST(X) X(decoder)
 

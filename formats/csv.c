@@ -7,7 +7,6 @@
 #include "formats/csv.h"
 
 #include <errno.h>
-#include <locale.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -17,27 +16,9 @@
 
 #include "core/alloc.h"
 #include "formats/atomic_file.h"
+#include "formats/c_locale.h"
 #include "formats/file_error.h"
 #include "formats/whole_file.h"
-
-/* The C locale for this thread while numbers are read or written. */
-typedef struct csv_locale {
-  locale_t c, before;
-} csv_locale;
-
-static bool csv_locale_enter(csv_locale *scope) {
-  scope->c = newlocale(LC_ALL_MASK, "C", (locale_t)0);
-  if (scope->c == (locale_t)0) {
-    return false;
-  }
-  scope->before = uselocale(scope->c);
-  return true;
-}
-
-static void csv_locale_leave(csv_locale *scope) {
-  uselocale(scope->before);
-  freelocale(scope->c);
-}
 
 typedef enum csv_kind { CSV_NUMBER, CSV_TOO_LARGE, CSV_EMPTY, CSV_TEXT } csv_kind;
 
@@ -286,18 +267,18 @@ static poe_status csv_read_lines(csv_reader *reader, poe_error *error) {
 
 poe_status poei_csv_parse(const char *path, char *text, size_t size, poei_csv *csv, poe_error *error) {
   csv_reader reader = {.path = path, .at = text, .end = text + size};
-  csv_locale scope;
+  poei_c_locale scope;
   if (size >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0) {
     reader.at += 3; /* the byte order mark that some spreadsheets write */
   }
   if (memchr(text, '\0', size) != NULL) {
     return poei_file_error(error, POE_E_FORMAT, path, NULL, "is not text (it holds a zero byte)");
   }
-  if (!csv_locale_enter(&scope)) {
+  if (!poei_c_locale_enter(&scope)) {
     return poei_file_memory_error(error, path);
   }
   poe_status status = csv_read_lines(&reader, error);
-  csv_locale_leave(&scope);
+  poei_c_locale_leave(&scope);
   if (status != POE_OK) {
     poei_csv_free(&reader.table);
     return status;
@@ -373,8 +354,8 @@ poe_status poei_csv_write(const char *path, size_t rows, size_t columns, const d
   if (status != POE_OK) {
     return status;
   }
-  csv_locale scope;
-  if (!csv_locale_enter(&scope)) {
+  poei_c_locale scope;
+  if (!poei_c_locale_enter(&scope)) {
     poei_atomic_abort(file);
     return poei_file_memory_error(error, path);
   }
@@ -389,6 +370,6 @@ poe_status poei_csv_write(const char *path, size_t rows, size_t columns, const d
       fputc(j + 1 < columns ? ',' : '\n', out);
     }
   }
-  csv_locale_leave(&scope);
+  poei_c_locale_leave(&scope);
   return poei_atomic_commit(file, error);
 }

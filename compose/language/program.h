@@ -48,6 +48,11 @@ typedef struct poei_override {
 poe_status poei_program_load(const char *path, const char *text, size_t n_overrides, const poei_override *overrides,
                              poei_diagnostics *diagnostics, poei_program **program);
 void poei_program_free(poei_program *program);
+/* Is the file a UAI network by its ending? Then it stands for the program that poei_uai_program writes on the heap: its
+ * variables as x, their density as `net`, and given the evidence (path or NULL) as `observed`. Load it as the text of
+ * `path`. */
+bool poei_uai_named(const char *path);
+poe_status poei_uai_program(const char *path, const char *evidence, char **text, poe_error *error);
 
 const char *poei_program_path(const poei_program *program);
 /* Source text of a file of the program (the main one or an included one), NULL when unknown. */

@@ -14,6 +14,7 @@ const poei_option poei_common_options[] = {
     {"quiet", POEI_OPTION_FLAG, NULL, "false", "print results and errors only"},
     {"no_rewrite", POEI_OPTION_FLAG, NULL, "false", "evaluate the tree as it is written"},
     {"no_cache", POEI_OPTION_FLAG, NULL, "false", "estimate every constant anew"},
+    {"evidence", POEI_OPTION_FILE, NULL, NULL, "observed values (.evid), where FILE is a UAI network (.uai)"},
     {"set", POEI_OPTION_NAMES, NULL, NULL, "change a constructor argument: name.param=value"},
     {0},
 };

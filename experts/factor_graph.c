@@ -1,0 +1,285 @@
+/* log p(x) = constant + sum_f t_f(x[scope of f]), every t_f a table of log values.
+ *
+ * State index of a factor: ((i_0 k_1 + i_1) k_2 + i_2) ..., i_j = x_j - low_j (first variable slowest). Each coordinate
+ * has the list of the factors it is in with its stride there, so that its conditional reads only those.
+ */
+#include "experts/factor_graph.h"
+
+#include "core/alloc.h"
+#include "experts/family.h"
+#include "experts/states.h"
+
+/* One place of a coordinate in a factor's scope. */
+typedef struct graph_link {
+  size_t factor, stride;
+} graph_link;
+
+struct poei_factor_graph {
+  size_t dim, widest; /* widest: the largest cardinality                              */
+  poe_factors factors;
+  poe_support *support; /* [dim]                                                      */
+  unsigned char *head;  /* [dim] or NULL                                              */
+  size_t *first;        /* [dim + 1] where each coordinate's links begin              */
+  graph_link *link;     /* [first[dim]]                                               */
+};
+
+static poe_status graph_memory(poe_error *error) {
+  return poe_error_set(error, POE_E_MEMORY, "out of memory for a factor graph");
+}
+
+/* The stride of scope position j of a factor. */
+static size_t graph_stride(const poei_factor_graph *graph, const poe_factor *factor, size_t j) {
+  size_t stride = 1;
+  for (size_t k = j + 1; k < factor->n; k++) {
+    stride *= graph->factors.cardinality[factor->variable[k]];
+  }
+  return stride;
+}
+
+/* Sorts the scopes' places by coordinate: first[] counts, then marks the ends, then the beginnings. */
+static void graph_link_all(poei_factor_graph *graph) {
+  for (size_t f = 0; f < graph->factors.n; f++) {
+    for (size_t j = 0; j < graph->factors.factor[f].n; j++) {
+      graph->first[graph->factors.factor[f].variable[j]]++;
+    }
+  }
+  for (size_t c = 1; c <= graph->dim; c++) {
+    graph->first[c] += graph->first[c - 1];
+  }
+  for (size_t f = graph->factors.n; f-- > 0;) {
+    const poe_factor *factor = &graph->factors.factor[f];
+    for (size_t j = 0; j < factor->n; j++) {
+      graph->link[--graph->first[factor->variable[j]]] = (graph_link){f, graph_stride(graph, factor, j)};
+    }
+  }
+}
+
+poe_status poei_factor_graph_create(size_t dim, poe_factors *factors, const unsigned char *head,
+                                    poei_factor_graph **graph, poe_error *error) {
+  poei_factor_graph *made = poei_calloc(1, sizeof *made);
+  if (made == NULL) {
+    return graph_memory(error);
+  }
+  size_t places = 0;
+  for (size_t f = 0; f < factors->n; f++) {
+    places += factors->factor[f].n;
+  }
+  made->dim = dim;
+  made->support = poei_alloc(dim, sizeof *made->support);
+  made->head = head == NULL ? NULL : poei_copy(head, dim, 1);
+  made->first = poei_calloc(dim + 1, sizeof *made->first);
+  made->link = poei_alloc(places, sizeof *made->link);
+  if (made->support == NULL || (head != NULL && made->head == NULL) || made->first == NULL || made->link == NULL) {
+    poei_factor_graph_destroy(made);
+    return graph_memory(error);
+  }
+  for (size_t j = 0; j < dim; j++) {
+    double low = factors->low[j];
+    made->widest = factors->cardinality[j] > made->widest ? factors->cardinality[j] : made->widest;
+    made->support[j] = (poe_support){POE_DISCRETE, low, low + (double)(factors->cardinality[j] - 1), false, false};
+  }
+  made->factors = *factors;
+  *factors = (poe_factors){0};
+  graph_link_all(made);
+  *graph = made;
+  return POE_OK;
+}
+
+void poei_factor_graph_destroy(void *self) {
+  poei_factor_graph *graph = self;
+  if (graph != NULL) {
+    poe_structure owned = {.kind = POE_STRUCTURE_FACTORS, .dim = graph->dim, .as.factors = graph->factors};
+    poe_structure_release(&owned);
+    poei_free(graph->support);
+    poei_free(graph->head);
+    poei_free(graph->first);
+    poei_free(graph->link);
+    poei_free(graph);
+  }
+}
+
+void poei_factor_graph_traits(const void *self, poe_traits *traits) {
+  const poei_factor_graph *graph = self;
+  *traits = (poe_traits){.dim = graph->dim, .support = graph->support, .head = graph->head};
+  traits->capabilities = POE_CAN_EVAL | POE_CAN_GRADIENT | POE_CAN_STRUCTURE | POE_CAN_LOCAL | POE_CAN_ONEHOT;
+}
+
+/* A row's states; for one-hot gradients also those of its factors, and a conditional. */
+size_t poei_factor_graph_scratch(const void *self, unsigned want, size_t n) {
+  (void)n;
+  const poei_factor_graph *graph = self;
+  size_t bytes = poe_scratch_need(graph->dim, sizeof(size_t));
+  if ((want & POE_WANT_ONEHOT) != 0) {
+    bytes += poe_scratch_need(graph->factors.n, sizeof(size_t)) + poe_scratch_need(graph->widest, sizeof(double));
+  }
+  return bytes;
+}
+
+/* state[dim] of a row: which value of each coordinate. 1, or 0 outside the support, or -1 for NaN. */
+static int graph_states(const poei_factor_graph *graph, const double *x, size_t *state) {
+  int inside = 1;
+  for (size_t j = 0; j < graph->dim; j++) {
+    if (isnan(x[j])) {
+      return -1;
+    }
+    state[j] = poei_state_index(x[j], graph->factors.low[j], graph->factors.cardinality[j]);
+    inside = state[j] == graph->factors.cardinality[j] ? 0 : inside;
+  }
+  return inside;
+}
+
+static size_t factor_state(const poei_factor_graph *graph, const poe_factor *factor, const size_t *state) {
+  size_t index = 0;
+  for (size_t j = 0; j < factor->n; j++) {
+    index = index * graph->factors.cardinality[factor->variable[j]] + state[factor->variable[j]];
+  }
+  return index;
+}
+
+poe_status poei_factor_graph_eval_add(const void *self, poe_rows rows, poe_weights weights, poe_accum out,
+                                      poe_scratch *scratch, poe_error *error) {
+  (void)error;
+  const poei_factor_graph *graph = self;
+  size_t mark = poe_scratch_mark(scratch);
+  size_t *state = poe_scratch_bytes(scratch, graph->dim * sizeof *state);
+  for (size_t i = 0; i < rows.n; i++) {
+    int inside = graph_states(graph, rows.x + i * rows.ld, state);
+    double total = inside > 0 ? graph->factors.constant : inside == 0 ? -INFINITY : NAN;
+    for (size_t f = 0; inside > 0 && f < graph->factors.n; f++) {
+      const poe_factor *factor = &graph->factors.factor[f];
+      total += factor->log_value[factor_state(graph, factor, state)];
+    }
+    poe_accum_value(&out.logp[i], weights.w[i * weights.inc], total);
+  }
+  poe_scratch_release(scratch, mark);
+  return POE_OK;
+}
+
+poe_status poei_factor_graph_structure(const void *self, poe_structure *structure, poe_error *error) {
+  const poei_factor_graph *graph = self;
+  const poe_factors *own = &graph->factors;
+  poe_structure made = {.kind = POE_STRUCTURE_FACTORS, .dim = graph->dim};
+  poe_factors *copy = &made.as.factors;
+  copy->constant = own->constant;
+  copy->cardinality = poei_copy(own->cardinality, graph->dim, sizeof *own->cardinality);
+  copy->low = poei_copy(own->low, graph->dim, sizeof *own->low);
+  copy->factor = poei_calloc(own->n, sizeof *copy->factor);
+  copy->n = own->n;
+  bool whole = copy->cardinality != NULL && copy->low != NULL && copy->factor != NULL;
+  for (size_t f = 0; f < own->n && whole; f++) {
+    const poe_factor *factor = &own->factor[f];
+    size_t states = factor->n == 0 ? 1 : own->cardinality[factor->variable[0]] * graph_stride(graph, factor, 0);
+    copy->factor[f] = (poe_factor){factor->n, poei_copy(factor->variable, factor->n, sizeof *factor->variable),
+                                   poei_copy(factor->log_value, states, sizeof *factor->log_value)};
+    whole = copy->factor[f].variable != NULL && copy->factor[f].log_value != NULL;
+  }
+  if (!whole) {
+    poe_structure_release(&made);
+    return graph_memory(error);
+  }
+  *structure = made;
+  return POE_OK;
+}
+
+/* ---- one coordinate at a time ---- */
+
+/* out[k_c] = sum of the factors that have coordinate c, at index[f] with its own part replaced by each value. */
+static void graph_conditional(const poei_factor_graph *graph, const size_t *state, const size_t *index, size_t c,
+                              double *out) {
+  size_t values = graph->factors.cardinality[c];
+  for (size_t v = 0; v < values; v++) {
+    out[v] = 0.0;
+  }
+  for (size_t l = graph->first[c]; l < graph->first[c + 1]; l++) {
+    const graph_link *link = &graph->link[l];
+    const double *table = graph->factors.factor[link->factor].log_value + index[link->factor] - state[c] * link->stride;
+    for (size_t v = 0; v < values; v++) {
+      out[v] += table[v * link->stride];
+    }
+  }
+}
+
+/* A state of the single-site view: size_t [dim] states of the coordinates, [factors] states of the factors. */
+static size_t graph_state_bytes(const void *self) {
+  const poei_factor_graph *graph = self;
+  return (graph->dim + graph->factors.n) * sizeof(size_t);
+}
+
+static size_t graph_local_scratch(const void *self) {
+  (void)self;
+  return 0;
+}
+
+static poe_status graph_open(const void *self, const double *x, void *state, poe_scratch *scratch, poe_error *error) {
+  (void)scratch;
+  const poei_factor_graph *graph = self;
+  size_t *own = state;
+  if (graph_states(graph, x, own) <= 0) {
+    return poe_error_set(error, POE_E_DOMAIN, "the point is outside the support of the factor graph");
+  }
+  for (size_t f = 0; f < graph->factors.n; f++) {
+    own[graph->dim + f] = factor_state(graph, &graph->factors.factor[f], own);
+  }
+  return POE_OK;
+}
+
+static poe_status graph_local_conditional(const void *self, void *state, size_t j, double *out, poe_scratch *scratch,
+                                          poe_error *error) {
+  (void)scratch;
+  (void)error;
+  const poei_factor_graph *graph = self;
+  const size_t *own = state;
+  graph_conditional(graph, own, own + graph->dim, j, out);
+  return POE_OK;
+}
+
+static poe_status graph_set(const void *self, void *state, size_t j, double value, poe_scratch *scratch,
+                            poe_error *error) {
+  (void)scratch;
+  const poei_factor_graph *graph = self;
+  size_t *own = state, next = poei_state_index(value, graph->factors.low[j], graph->factors.cardinality[j]);
+  if (next == graph->factors.cardinality[j]) {
+    return poe_error_set(error, POE_E_DOMAIN, "coordinate %zu has no value %g", j, value);
+  }
+  for (size_t l = graph->first[j]; l < graph->first[j + 1]; l++) {
+    size_t *index = &own[graph->dim + graph->link[l].factor];
+    *index = *index - own[j] * graph->link[l].stride + next * graph->link[l].stride;
+  }
+  own[j] = next;
+  return POE_OK;
+}
+
+const poe_local_ops poei_factor_graph_local = {
+    .state_bytes = graph_state_bytes,
+    .scratch = graph_local_scratch,
+    .open = graph_open,
+    .conditional = graph_local_conditional,
+    .set = graph_set,
+};
+
+poe_status poei_factor_graph_onehot_grad_add(const void *self, poe_rows rows, poe_weights weights, double *out,
+                                             size_t ldo, poe_scratch *scratch, poe_error *error) {
+  (void)error;
+  const poei_factor_graph *graph = self;
+  size_t mark = poe_scratch_mark(scratch);
+  size_t *state = poe_scratch_bytes(scratch, graph->dim * sizeof *state);
+  size_t *index = poe_scratch_bytes(scratch, graph->factors.n * sizeof *index);
+  double *value = poe_scratch_doubles(scratch, graph->widest);
+  for (size_t i = 0; i < rows.n; i++) {
+    double w = weights.w[i * weights.inc], *row = out + i * ldo;
+    if (w == 0.0 || graph_states(graph, rows.x + i * rows.ld, state) <= 0) {
+      continue;
+    }
+    for (size_t f = 0; f < graph->factors.n; f++) {
+      index[f] = factor_state(graph, &graph->factors.factor[f], state);
+    }
+    for (size_t j = 0; j < graph->dim; j++) {
+      graph_conditional(graph, state, index, j, value);
+      for (size_t v = 0; v < graph->factors.cardinality[j]; v++) {
+        *row++ += w * value[v];
+      }
+    }
+  }
+  poe_scratch_release(scratch, mark);
+  return POE_OK;
+}
