@@ -87,7 +87,7 @@ bool poei_windows_ends(poei_windows *windows, size_t step) {
   return true;
 }
 
-size_t poei_default_leapfrog(double step_size) {
-  double steps = 1.5707963267948966 / step_size;
+size_t poei_leapfrog_steps(double time, double step_size) {
+  double steps = time / step_size;
   return steps >= 64.0 ? 64 : steps > 1.0 ? (size_t)(steps + 0.5) : 1;
 }

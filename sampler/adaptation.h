@@ -47,7 +47,8 @@ bool poei_windows_feeds(const poei_windows *windows, size_t step);
 /* True when a window ends with this step; then the next one is set up. */
 bool poei_windows_ends(poei_windows *windows, size_t step);
 
-/* HMC's default mean number of leapfrog steps: a quarter period of a unit Gaussian, pi/2, at most 64 steps. */
-size_t poei_default_leapfrog(double step_size);
+/* HMC's default mean number of leapfrog steps: a mean time, in units in which a Gaussian target has period 2 pi, over
+ * the step size; at most 64. */
+size_t poei_leapfrog_steps(double time, double step_size);
 
 #endif

@@ -2,7 +2,8 @@
  *
  * Up to 8 chains: split rank-normalised R-hat and bulk and tail ESS >= 100 per chain. More: nested R-hat over 8
  * superchains (or the largest number below that divides the chains; plain R-hat when none does) and a total ESS >= 400.
- * No divergence; E-BFMI >= 0.3; everything finite; something accepted; a biased kernel never passes.
+ * No divergence (for hmc: one that smaller steps do not mend, kernels/hmc.c); E-BFMI >= 0.3; everything finite;
+ * something accepted; a biased kernel never passes.
  *
  * The limit of R-hat. If all chains sample the target, the means of the G groups that R-hat compares (2 per chain, or
  * 2 per superchain) are nearly independent with variance s^2 G / E, where E is the effective number of draws in all, so

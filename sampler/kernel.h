@@ -14,7 +14,7 @@ typedef struct poei_tile {
   double *x;                /* [n, d] current states                          */
   double *logp;             /* [n] log density there                          */
   double *grad;             /* [n, d] gradient there (kernels that need one)  */
-  double *acceptance;       /* [n] out: acceptance probability of this step   */
+  double *acceptance;       /* [n] out: probability to accept (first attempt) */
   double *energy;           /* [n] out: Hamiltonian, or NaN                   */
   unsigned char *diverging; /* [n] out                                  */
   const poe_rng *at;        /* [n] addresses of this step                     */

@@ -17,6 +17,12 @@
 
 enum { MCMC_KEY_START = 1, MCMC_KEY_TRIAL = 2, MCMC_START_TRIES = 100, MCMC_STEP_TRIES = 60 };
 
+/* HMC's mean time. The times being uniform on (0, 2 time), a standard Gaussian coordinate has autocorrelation
+ * sin(4)/4 = -.19 and its square (1 + sin(8)/8)/2 = .56; at a quarter period, pi/2, these would be 0 and .5, for 4/5 of
+ * the gradients, but tails of skewed and of curved densities are left more slowly: up to 3 % of runs of the default
+ * lengths then fail the gate by their tail ESS, at 2 under 1 % (diagnostics.h). */
+#define MCMC_TIME 2.0
+
 /* State of all chains; arrays as in poei_tile. */
 typedef struct mcmc_state {
   double *x, *grad;                   /* [chains, d] */
@@ -183,7 +189,7 @@ static poe_status mcmc_task_draws(void *context, size_t index, poe_scratch *scra
 
 static poe_status mcmc_start_error(const mcmc_run *run, const poei_tile *tile, size_t row, size_t chain,
                                    poe_error *error) {
-  double logp = tile->logp[row];
+  double value = tile->logp[row], logp = isnan(value) ? fabs(value) : value; /* a NaN without sign */
   if (run->start == NULL) {
     poe_error_set(error, POE_E_NUMERIC,
                   "chain %zu: no finite log density in %d starts uniform in (-2, 2); the last was %g", chain,
@@ -255,7 +261,8 @@ static double mcmc_mean_acceptance(const mcmc_run *run, const mcmc_state *state)
 
 static void mcmc_set_step(mcmc_run *run, double step_size) {
   run->settings.step_size = step_size;
-  run->settings.leapfrog = run->options.leapfrog > 0 ? run->options.leapfrog : poei_default_leapfrog(step_size);
+  run->settings.leapfrog =
+      run->options.leapfrog > 0 ? run->options.leapfrog : poei_leapfrog_steps(MCMC_TIME, step_size);
 }
 
 /* Doubles or halves the step size until the mean acceptance of one short step from the current states crosses the
@@ -363,10 +370,26 @@ static poe_status mcmc_check(const poe_expert *target, const poei_kernel *kernel
   return POE_OK;
 }
 
+/* The start that failed, for whoever asked; those that were not tried have a density of 0. */
+static void mcmc_blame(const mcmc_run *run) {
+  poei_trouble *trouble = run->options.trouble;
+  poei_tile all = {.logp = run->now.logp, .grad = run->now.grad};
+  for (size_t c = 0; trouble != NULL && trouble->point != NULL && c < run->options.chains; c++) {
+    if (!mcmc_start_good(run, &all, c)) {
+      memcpy(trouble->point, run->now.x + c * run->d, run->d * sizeof(double));
+      trouble->has_point = true;
+      return;
+    }
+  }
+}
+
 static poe_status mcmc_run_all(mcmc_run *run, uint64_t seed, poei_draws *draws, poe_error *error) {
   run->draws = draws;
   run->root = poe_rng_child(poe_rng_seed(seed), MCMC_KEY_START);
   poe_status status = poei_workers_run(&run->workers, run->tiles, mcmc_task_start, run, error);
+  if (status == POE_E_NUMERIC) {
+    mcmc_blame(run);
+  }
   run->root = poe_rng_seed(seed);
   if (status == POE_OK) {
     status = mcmc_warmup(run, error);

@@ -31,7 +31,7 @@
 #include "sampler/draws.h"
 #include "sampler/kernels/density.h"
 
-enum { SMC_LEAST_PARTICLES = 128, SMC_MOST_TEMPERATURES = 10000, SMC_MOST_ROUNDS = 2000 };
+enum { SMC_LEAST_PARTICLES = 128, SMC_MOST_ROUNDS = 2000 };
 #define SMC_ESS 0.5
 
 /* ---- memory and tiles ---- */
@@ -45,7 +45,7 @@ size_t poei_smc_tile_rows(const poei_smc *smc, size_t tile, size_t *first) {
 static void smc_free(poei_smc *smc) {
   double *arrays[] = {smc->x,        smc->start,      smc->logp,      smc->grad,   smc->log_base,
                       smc->log_rest, smc->grad_base,  smc->grad_rest, smc->weight, smc->acceptance,
-                      smc->energy,   smc->start_logp, smc->metric,    smc->memory};
+                      smc->energy,   smc->start_logp, smc->metric,    smc->memory, smc->first_metric};
   for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) {
     poei_free(arrays[i]);
   }
@@ -82,11 +82,12 @@ static bool smc_arrays(poei_smc *smc, size_t rows, size_t numbers) {
   smc->densities = poei_calloc(tiles, sizeof *smc->densities);
   smc->gradients = poei_calloc(tiles, sizeof *smc->gradients);
   smc->metric = poei_calloc(smc->d, sizeof(double));
+  smc->first_metric = poei_calloc(smc->d, sizeof(double));
   smc->memory = poei_calloc(smc->d + 1, sizeof(double));
   smc->island = poei_calloc(smc->islands, sizeof *smc->island);
   return smc->diverging != NULL && smc->eve != NULL && smc->eve_spare != NULL && smc->at != NULL &&
-         smc->densities != NULL && smc->gradients != NULL && smc->metric != NULL && smc->memory != NULL &&
-         smc->island != NULL;
+         smc->densities != NULL && smc->gradients != NULL && smc->metric != NULL && smc->first_metric != NULL &&
+         smc->memory != NULL && smc->island != NULL;
 }
 
 static poe_status smc_create(poei_smc *smc, poe_error *error) {
@@ -109,7 +110,7 @@ static poe_status smc_create(poei_smc *smc, poe_error *error) {
                             : smc->gradient              ? pow((double)d, -0.25)
                                                          : 2.0 / sqrt((double)d);
   for (size_t j = 0; j < d; j++) {
-    smc->metric[j] = 1.0;
+    smc->metric[j] = smc->first_metric[j] = 1.0;
   }
   for (size_t m = 0; m < smc->islands; m++) {
     smc->island[m].min_ess = 1.0;
@@ -151,14 +152,23 @@ poe_status poei_smc_draw_base(poei_smc *smc, poe_error *error) {
   return poei_workers_run(&smc->workers, smc->islands * smc->tiles, smc_task_base, smc, error);
 }
 
+/* Where a density was not finite, for whoever asked. */
+static void smc_blame(const poei_smc *smc, const double *x) {
+  poei_trouble *trouble = smc->options.trouble;
+  if (trouble != NULL && trouble->point != NULL) {
+    memcpy(trouble->point, x, smc->d * sizeof *x);
+    trouble->has_point = true;
+  }
+}
+
 poe_status poei_smc_check_values(const poei_smc *smc, size_t which, poe_error *error) {
   for (size_t i = 0; i < smc->particles; i++) {
-    double value = smc->logp[which * smc->particles + i];
+    size_t row = which * smc->particles + i;
+    double value = smc->logp[row];
     if (isnan(value) || value == INFINITY) {
-      poe_error_set(error, POE_E_NUMERIC, "the log density of `%s` is %g at a draw of `%s`",
-                    poe_expert_ops_of(smc->rest)->kind, value, poe_expert_ops_of(smc->base)->kind);
-      poe_error_hint(error, "it was draw %zu of island %zu", smc->round * smc->particles + i, which);
-      return POE_E_NUMERIC;
+      smc_blame(smc, smc->start + row * smc->d);
+      return poe_error_set(error, POE_E_NUMERIC, "the log density is %g at a draw that the path starts from",
+                           fabs(value)); /* a NaN without sign */
     }
   }
   return POE_OK;
@@ -189,9 +199,9 @@ static poe_status smc_fill(poei_smc *smc, poe_error *error) {
   for (; full < smc->islands && status == POE_OK && !poei_monitor_stopped(&smc->options.monitor); smc->round++) {
     if (smc->round == SMC_MOST_ROUNDS) {
       poe_error_set(error, POE_E_NUMERIC,
-                    "all particles die: fewer than %zu of %zu draws of `%s` lie where the density of `%s` is not 0",
-                    smc->particles, smc->particles * SMC_MOST_ROUNDS, poe_expert_ops_of(smc->base)->kind,
-                    poe_expert_ops_of(smc->rest)->kind);
+                    "all particles die: fewer than %zu of %zu draws at the start of the path lie where the target's "
+                    "density is not 0",
+                    smc->particles, smc->particles * SMC_MOST_ROUNDS);
       poe_error_hint(error, "check that the supports overlap, or start from an expert whose draws reach the others'");
       return POE_E_NUMERIC;
     }
@@ -313,24 +323,23 @@ static poe_status smc_task_resample(void *context, size_t which, poe_scratch *sc
 static poe_status smc_temper(poei_smc *smc, poe_error *error) {
   size_t rows = smc->islands * smc->particles;
   for (size_t i = 0; i < rows; i++) {
-    if (!isfinite(smc->log_base[i] + smc->log_rest[i])) {
-      return poe_error_set(error, POE_E_NUMERIC, "the log density is %g + %g (`%s`, `%s`) at a particle",
-                           smc->log_base[i], smc->log_rest[i], poe_expert_ops_of(smc->base)->kind,
-                           poe_expert_ops_of(smc->rest)->kind);
+    double value = smc->log_base[i] + smc->log_rest[i];
+    if (!isfinite(value)) {
+      smc_blame(smc, smc->x + i * smc->d);
+      return poe_error_set(error, POE_E_NUMERIC, "the log density is %g at a particle",
+                           isnan(value) ? fabs(value) : value);
     }
   }
-  if (++smc->temperatures > SMC_MOST_TEMPERATURES) {
-    poe_error_set(error, POE_E_NUMERIC, "the path from `%s` needs more than %d temperatures",
-                  poe_expert_ops_of(smc->base)->kind, SMC_MOST_TEMPERATURES);
-    poe_error_hint(error, "start from an expert nearer to the target");
-    return POE_E_NUMERIC;
-  }
   double left = 1.0 - smc->beta;
+  smc->temperatures++;
   smc->change = poei_smc_next_change(smc->log_rest, rows, left, SMC_ESS, smc->weight);
   smc->beta = smc->change >= left ? 1.0 : smc->beta + smc->change;
   poe_status status = poei_workers_run(&smc->workers, smc->islands, smc_task_weigh, smc, error);
   if (status == POE_OK) {
     status = poei_smc_set_metric(smc, error);
+  }
+  if (status == POE_OK) {
+    status = poei_smc_check_path(smc, error);
   }
   return status == POE_OK ? poei_workers_run(&smc->workers, smc->islands, smc_task_resample, smc, error) : status;
 }

@@ -1,5 +1,5 @@
-/* The state of a sequential Monte Carlo run, shared by smc.c (weights, resampling, estimates) and smc_moves.c (moving
- * the particles). Internal to these two files. */
+/* The state of a sequential Monte Carlo run, shared by smc.c (weights, resampling, estimates), smc_pool.c (the first
+ * step), smc_path.c (does it get anywhere?) and smc_moves.c (moving the particles). Internal to these files. */
 #ifndef POE_SAMPLER_SMC_H
 #define POE_SAMPLER_SMC_H
 
@@ -28,9 +28,11 @@ typedef struct poei_smc {
   poei_workers workers;
   double beta, change;  /* inverse temperature, and its last increment            */
   size_t temperatures;  /* betas used so far                                      */
+  double mark;          /* beta when progress was last looked at                  */
   poei_density density; /* base * rest^beta; its second weight points at beta     */
   poei_kernel_settings settings;
   double *metric;                  /* [d]                                                    */
+  double *first_metric;            /* [d] after the first temperature                        */
   double *memory;                  /* [d + 1] correlations with the start, log density last  */
   size_t steps;                    /* moves so far, all temperatures                         */
   double accepted;                 /* sum over them of the mean acceptance                   */
@@ -58,7 +60,7 @@ size_t poei_smc_tile_rows(const poei_smc *smc, size_t tile, size_t *first);
 poe_rng poei_smc_base_address(const poei_smc *smc, size_t round, size_t row);
 /* One draw of the base for every particle of the islands that are not full, into `start`; its log rest into `logp`. */
 poe_status poei_smc_draw_base(poei_smc *smc, poe_error *error);
-/* POE_E_NUMERIC when `logp` of an island has a NaN or +inf. */
+/* POE_E_NUMERIC when `logp` of an island has a NaN or +inf at a point of `start`. */
 poe_status poei_smc_check_values(const poei_smc *smc, size_t which, poe_error *error);
 /* Weights for a change of beta, normalised, into weight[n]; their ESS as a fraction and the log of their mean. */
 double poei_smc_weigh(const double *log_rest, size_t n, double change, double *weight, double *log_mean);
@@ -70,6 +72,10 @@ double poei_smc_next_change(const double *log_rest, size_t n, double most, doubl
 /* The first step, from a pool of draws. *used is false, and nothing has changed, when the pool does not suffice.
  * *settled: it reached the target with particles so good that they need not be moved. */
 poe_status poei_smc_pool(poei_smc *smc, bool *used, bool *settled, poe_error *error);
+/* ---- smc_path.c ---- */
+
+/* After the metric of a new beta: POE_E_NUMERIC when the path will not get to its end. */
+poe_status poei_smc_check_path(poei_smc *smc, poe_error *error);
 /* ---- smc_moves.c ---- */
 
 size_t poei_smc_scratch(const poei_smc *smc);

@@ -16,6 +16,7 @@
 #include "sampler/kernels/density.h"
 
 enum { SMC_MOVES = 30, SMC_LOOK_BACK = 4, SMC_LEAPFROG = 16, SMC_COLUMNS = 8 };
+#define SMC_TIME 1.5707963267948966 /* mean time of a trajectory: a quarter period */
 
 size_t poei_smc_scratch(const poei_smc *smc) {
   size_t n = smc->tile_rows, bytes = poe_expert_scratch(smc->base, POE_WANT_SAMPLE, n);
@@ -93,7 +94,11 @@ static poe_status smc_task_metric(void *context, size_t index, poe_scratch *scra
 }
 
 poe_status poei_smc_set_metric(poei_smc *smc, poe_error *error) {
-  return smc->options.fixed_metric ? POE_OK : smc_each_columns(smc, smc_task_metric, error);
+  poe_status status = smc->options.fixed_metric ? POE_OK : smc_each_columns(smc, smc_task_metric, error);
+  if (smc->temperatures == 1) {
+    memcpy(smc->first_metric, smc->metric, smc->d * sizeof(double));
+  }
+  return status;
 }
 
 /* correlation[columns] of the columns of x[rows, ld] with those of y[rows, ld]; 1 where one of them is constant. */
@@ -170,7 +175,7 @@ static poe_status smc_task_move(void *context, size_t index, poe_scratch *scratc
 
 /* Moves every particle once and tunes the step size of the next move. */
 static poe_status smc_move_once(poei_smc *smc, poe_error *error) {
-  size_t rows = smc->islands * smc->particles, leapfrog = poei_default_leapfrog(smc->settings.step_size);
+  size_t rows = smc->islands * smc->particles, leapfrog = poei_leapfrog_steps(SMC_TIME, smc->settings.step_size);
   leapfrog = leapfrog < SMC_LEAPFROG ? leapfrog : SMC_LEAPFROG;
   smc->settings.leapfrog = smc->options.leapfrog > 0 ? smc->options.leapfrog : leapfrog;
   poe_status status = poei_workers_run(&smc->workers, smc->islands * smc->tiles, smc_task_move, smc, error);

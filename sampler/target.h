@@ -15,6 +15,14 @@ typedef struct poei_monitor {
       *stop; /* NULL or a flag a signal handler sets: the run ends after the current step, keeping what it has */
 } poei_monitor;
 
+/* What ended a run with POE_E_NUMERIC, for those who know what the coordinates stand for. */
+typedef struct poei_trouble {
+  double *point; /* [dim] the caller's; gets the point at which a density was not finite    */
+  bool has_point;
+  bool has_coordinate;
+  size_t coordinate; /* along which particles ran away */
+} poei_trouble;
+
 /* As poei_run_options.warmup: none at all. */
 #define POEI_NO_WARMUP SIZE_MAX
 
@@ -25,12 +33,13 @@ typedef struct poei_run_options {
   size_t draws;       /* kept per chain, default 1000                                                       */
   size_t thin;        /* default 1: steps per kept draw                                                     */
   double step_size;   /* 0 = adapted; otherwise fixed (MALA's epsilon is that of x + eps^2/2 M grad + eps sqrt(M) xi) */
-  size_t leapfrog;    /* HMC: mean number of steps per draw (it is jittered), 0 = a quarter period, pi/2 / step_size  */
+  size_t leapfrog;    /* HMC: mean number of steps per draw (it is jittered), 0 = 2 / step_size, at most 64           */
   bool estimate_only; /* SMC: log Z is all that is wanted; the particles are not moved at the target      */
   bool fixed_metric;  /* keep the identity metric                                                            */
   uint64_t seed;
   poei_pool *pool; /* NULL = one thread                                                                  */
   poei_monitor monitor;
+  poei_trouble *trouble; /* NULL, or says more about a failure */
 } poei_run_options;
 
 /* Draws of one run. All arrays owned; freed with poei_draws_free. Exact draws have n_stats = 0 columns filled with NaN.

@@ -8,6 +8,13 @@
  * Applied once, at the root; weights and powers inside never see the Jacobian. However extreme u is, x stays strictly
  * inside open ends (where rounding would put it on the end it takes the next double) and finite, and the Jacobian does
  * not overflow. The variant without Jacobian serves factors of a density whose Jacobian is counted elsewhere.
+ *
+ * A half-line has no scale, and e^u none either: x of order 1e-6 and 1e6 look the same but for a shift of u, and power
+ * tails become exponential ones. Measured with hmc at default lengths, the softplus x = low + log(1 + e^u) gives 2 to 4
+ * times the effective draws per gradient where x is of order 1 and its tail is light (exp makes a wall of it), but
+ * every run fails the gate on half normals of scale 1e6 (the wall is then at the bound, of width 1), and 16 to 26 runs
+ * of 40 do on x^-3 in 5 dimensions, on half Cauchy and on log normal densities of sigma 2. With e^u 2 of 800 such runs
+ * do.
  */
 #include <float.h>
 #include <string.h>

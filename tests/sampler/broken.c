@@ -87,8 +87,70 @@ static void propose_hmc(const poei_density *density, const poei_kernel_settings 
   }
 }
 
+/* One row from (y, v), moved in place by `length` steps of size e; how much H rises. */
+static double fly(const poei_density *density, const poei_kernel_settings *s, size_t d, double e, size_t length,
+                  double *y, double *v, double *grad, double *logp, poe_scratch *scratch) {
+  double rise = *logp - 0.5 * poei_square_norm(v, d);
+  for (size_t step = 0; step < length; step++) {
+    for (size_t j = 0; j < d; j++) {
+      double scale = e * sqrt(s->metric[j]);
+      v[j] += 0.5 * scale * grad[j];
+      y[j] += scale * v[j];
+    }
+    poei_density_eval(density, 1, d, y, logp, grad, scratch, NULL);
+    for (size_t j = 0; j < d; j++) {
+      v[j] += 0.5 * e * sqrt(s->metric[j]) * grad[j];
+    }
+  }
+  return rise - *logp + 0.5 * poei_square_norm(v, d);
+}
+
+/* HMC where H rises by 40 or less; elsewhere the same momentum again, in steps of a quarter. */
+static poe_status retry_step(broken_mistake mistake, const poei_density *density, const poei_kernel_settings *s,
+                             poei_tile *t, poe_scratch *scratch) {
+  size_t d = t->d;
+  for (size_t i = 0; i < t->n; i++) {
+    double *x = t->x + i * d, *grad = t->grad + i * d, v[TARGET_MAX_DIM];
+    double y[2][TARGET_MAX_DIM], w[2][TARGET_MAX_DIM], g[2][TARGET_MAX_DIM], logp[2] = {t->logp[i], t->logp[i]};
+    poe_rng_normals(t->at[i], d, v);
+    for (size_t k = 0; k < 2; k++) {
+      memcpy(y[k], x, d * sizeof *x);
+      memcpy(w[k], v, d * sizeof *v);
+      memcpy(g[k], grad, d * sizeof *grad);
+    }
+    double rise = fly(density, s, d, s->step_size, s->leapfrog, y[0], w[0], g[0], &logp[0], scratch);
+    size_t end = rise > 40.0;
+    if (end == 1) {
+      rise = fly(density, s, d, 0.25 * s->step_size, 4 * s->leapfrog, y[1], w[1], g[1], &logp[1], scratch);
+    }
+    poe_rng at = t->at[i];
+    at.site = 1;
+    poe_stream stream = poe_stream_open(at);
+    t->acceptance[i] = exp(fmin(-rise, 0.0));
+    bool accepted = poe_stream_uniform(&stream) < t->acceptance[i];
+    if (accepted && end == 1 && mistake != MISTAKE_ONE_WAY) {
+      double back_logp = logp[1], back_y[TARGET_MAX_DIM], back_g[TARGET_MAX_DIM];
+      for (size_t j = 0; j < d; j++) {
+        back_y[j] = y[1][j];
+        back_g[j] = g[1][j];
+        v[j] = -w[1][j];
+      }
+      accepted = fly(density, s, d, s->step_size, s->leapfrog, back_y, v, back_g, &back_logp, scratch) > 40.0;
+    }
+    if (accepted) {
+      memcpy(x, y[end], d * sizeof *x);
+      memcpy(grad, g[end], d * sizeof *grad);
+      t->logp[i] = logp[end];
+    }
+  }
+  return POE_OK;
+}
+
 static poe_status broken_step(broken_move move, broken_mistake mistake, const poei_density *density,
                               const poei_kernel_settings *settings, poei_tile *tile, poe_scratch *scratch) {
+  if (move == MOVE_RETRY) {
+    return retry_step(mistake, density, settings, tile, scratch);
+  }
   proposals p;
   double mean = 0.0;
   for (size_t i = 0; i < tile->n; i++) {

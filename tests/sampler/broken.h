@@ -20,9 +20,16 @@
   X(hmc_sign, MOVE_HMC, MISTAKE_SIGN)                                                                                  \
   X(hmc_batch, MOVE_HMC, MISTAKE_BATCH)                                                                                \
   X(hmc_scale, MOVE_HMC, MISTAKE_SCALE)                                                                                \
-  X(hmc_one_way, MOVE_HMC, MISTAKE_ONE_WAY)
+  X(hmc_one_way, MOVE_HMC, MISTAKE_ONE_WAY)                                                                            \
+  X(retry_sound, MOVE_RETRY, MISTAKE_NONE)                                                                             \
+  X(retry_one_way, MOVE_RETRY, MISTAKE_ONE_WAY)
 
-typedef enum broken_move { MOVE_RWM, MOVE_MALA, MOVE_HMC } broken_move;
+typedef enum broken_move {
+  MOVE_RWM,
+  MOVE_MALA,
+  MOVE_HMC,
+  MOVE_RETRY
+} broken_move; /* RETRY: HMC's second attempt too */
 
 typedef enum broken_mistake {
   MISTAKE_NONE,
@@ -31,7 +38,7 @@ typedef enum broken_mistake {
   MISTAKE_SCALE,  /* rwm: proposals grow with |x|, uncorrected; mala: noise of sqrt(2) eps where log q has eps;
                      hmc: momenta of variance 2 where the energy has 1                                         */
   MISTAKE_ONE_WAY /* mala: log q of the way back is missing; hmc: a full first kick, so that the way back is
-                     not the way                                                                               */
+                     not the way; retry: made also where the way back would not be attempted                  */
 } broken_mistake;
 
 #define BROKEN_DECLARE(name, move, mistake) extern const poei_kernel broken_##name;

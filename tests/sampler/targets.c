@@ -96,8 +96,11 @@ poe_expert *target_expert(const target *self, unsigned capabilities) {
   }
   copy->what = *self;
   copy->capabilities = capabilities & (POE_CAN_EVAL | POE_CAN_GRADIENT | (self->draw != NULL ? POE_CAN_SAMPLE : 0u));
+  bool bounds = self->low < self->high;
   for (size_t j = 0; j < self->d; j++) {
-    copy->support[j] = (poe_support){POE_CONTINUOUS, -INFINITY, INFINITY, true, true};
+    bool low = bounds && isfinite(self->low), high = bounds && isfinite(self->high);
+    copy->support[j] = (poe_support){POE_CONTINUOUS, low ? self->low : -INFINITY, high ? self->high : INFINITY,
+                                     !low || self->open, !high || self->open};
   }
   poe_expert *expert = NULL;
   if (poe_expert_wrap(&target_ops, copy, &expert, NULL) != POE_OK) {
@@ -244,6 +247,42 @@ target target_student(size_t d, double df) {
   return t;
 }
 
+static double wall_log(const target *t, const double *x, double *g) {
+  double sum = 0.0;
+  for (size_t j = 0; j < t->d; j++) {
+    double square = exp(2.0 * x[j]);
+    sum += x[j] - 0.5 * square + 0.5 * log(2.0 / POEI_PI);
+    if (g != NULL) {
+      g[j] = 1.0 - square;
+    }
+  }
+  return sum;
+}
+
+static void wall_draw(const target *t, poe_stream *stream, double *x) {
+  for (size_t j = 0; j < t->d; j++) {
+    x[j] = log(fabs(poe_stream_normal(stream)));
+  }
+}
+
+static void wall_uniforms(const target *t, const double *x, double *u) {
+  for (size_t j = 0; j < t->d; j++) {
+    u[j] = erf(exp(x[j]) / sqrt(2.0));
+  }
+}
+
+target target_wall(size_t d) {
+  target t = target_base("wall", d);
+  t.log_density = wall_log;
+  t.draw = wall_draw;
+  t.uniforms = wall_uniforms;
+  for (size_t j = 0; j < d; j++) { /* of log |z|: -(log 2 + gamma)/2 and pi/sqrt(8) */
+    t.mean[j] = -0.635181422730739;
+    t.sd[j] = POEI_PI / sqrt(8.0);
+  }
+  return t;
+}
+
 /* a: bend, b: width */
 static double banana_log(const target *t, const double *x, double *g) {
   double z = (x[1] - t->a * (x[0] * x[0] - 1.0)) / t->b, sum = normal(x[0], 1.0) + normal(z, t->b);
@@ -281,6 +320,47 @@ target target_banana(size_t d, double bend, double width) {
   t.draw = banana_draw;
   t.uniforms = banana_uniforms;
   t.sd[1] = sqrt(2.0 * bend * bend + width * width);
+  return t;
+}
+
+/* a: sd of x0 */
+static double funnel_log(const target *t, const double *x, double *g) {
+  double precision = exp(-x[0]), sum = normal(x[0] / t->a, t->a);
+  if (g != NULL) {
+    g[0] = -x[0] / (t->a * t->a);
+  }
+  for (size_t j = 1; j < t->d; j++) {
+    sum += -0.5 * x[j] * x[j] * precision - 0.5 * x[0] - 0.5 * POEI_LOG_2PI;
+    if (g != NULL) {
+      g[0] += 0.5 * x[j] * x[j] * precision - 0.5;
+      g[j] = -x[j] * precision;
+    }
+  }
+  return sum;
+}
+
+static void funnel_draw(const target *t, poe_stream *stream, double *x) {
+  for (size_t j = 0; j < t->d; j++) {
+    x[j] = (j == 0 ? t->a : exp(0.5 * x[0])) * poe_stream_normal(stream);
+  }
+}
+
+static void funnel_uniforms(const target *t, const double *x, double *u) {
+  for (size_t j = 0; j < t->d; j++) {
+    u[j] = poei_normal_cdf(j == 0 ? x[0] / t->a : x[j] * exp(-0.5 * x[0]));
+  }
+}
+
+target target_funnel(size_t d, double sd) {
+  target t = target_base("funnel", d);
+  t.a = sd;
+  t.log_density = funnel_log;
+  t.draw = funnel_draw;
+  t.uniforms = funnel_uniforms;
+  t.sd[0] = sd;
+  for (size_t j = 1; j < d; j++) {
+    t.sd[j] = exp(0.25 * sd * sd);
+  }
   return t;
 }
 

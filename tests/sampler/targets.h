@@ -26,6 +26,12 @@ struct target {
   /* u[d]: independent uniforms under the target (Rosenblatt's transform); NULL: none. */
   void (*uniforms)(const target *self, const double *x, double *u);
   double mean[TARGET_MAX_DIM], sd[TARGET_MAX_DIM]; /* per coordinate, NaN where unknown */
+  /* Every coordinate is in low .. high (both 0: any number), without the ends when open. bounded.h's: log density and
+   * slope, and distribution function, of one coordinate. */
+  double low, high;
+  bool open;
+  double (*line)(const target *self, double x, double *slope);
+  double (*cdf)(const target *self, double x);
 };
 
 /* Normalised. Independent Gaussians with geometric scales from 1/sqrt(condition) to sqrt(condition). */
@@ -34,8 +40,12 @@ target target_ill_conditioned(size_t d, double condition);
 target target_ar1(size_t d, double rho);
 /* Independent Student t coordinates. */
 target target_student(size_t d, double df);
+/* Independent log |z| with z ~ N(0, 1): soft below, a wall above that leapfrog steps may be too long for. */
+target target_wall(size_t d);
 /* x0 ~ N(0,1), x1 = bend (x0^2 - 1) + width N(0,1), the rest N(0,1). */
 target target_banana(size_t d, double bend, double width);
+/* Neal's funnel: x0 ~ N(0, sd^2), the others N(0, e^x0): as narrow as you like. */
+target target_funnel(size_t d, double sd);
 /* x0 ~ weight N(-apart, 1) + (1 - weight) N(apart, 1), the rest N(0,1): a double well. */
 target target_wells(size_t d, double apart, double weight);
 /* Gaussian with one mean and sd for all coordinates. */

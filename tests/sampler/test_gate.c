@@ -118,6 +118,27 @@ static void missed_modes_fail(void **state) {
   }
 }
 
+/* Chains that cannot enter the neck of a funnel in steps that suit the rest: hmc fails, by its divergences in at least
+ * 3 of 4 runs (measured: 99 of 100). */
+static void funnels_fail(void **state) {
+  (void)state;
+  size_t diverged = 0;
+  target what = target_funnel(2, 3.0);
+  poe_expert *expert = target_expert(&what, POE_CAN_EVAL | POE_CAN_GRADIENT);
+  for (uint64_t seed = 1; seed <= 20; seed++) {
+    poei_run_options options = {.seed = seed};
+    poei_draws draws;
+    poe_error error = {0};
+    check_ok(poei_run_mcmc(expert, &poei_hmc_kernel, &options, NULL, &draws, &error), error);
+    poei_gate gate = judge(&draws);
+    assert_false(gate.passed);
+    diverged += strstr(gate.reasons[0], "diverged") != NULL;
+    poei_draws_free(&draws);
+  }
+  poe_expert_release(expert);
+  assert_true(diverged >= 15);
+}
+
 static void slow_chains_fail(void **state) {
   (void)state;
   poei_draws draws = normals(4, 1000, 1, 5);
@@ -229,6 +250,7 @@ int main(void) {
       cmocka_unit_test(sound_runs_pass),
       cmocka_unit_test(disagreement_fails),
       cmocka_unit_test(missed_modes_fail),
+      cmocka_unit_test(funnels_fail),
       cmocka_unit_test(slow_chains_fail),
       cmocka_unit_test(moves_and_energies),
       cmocka_unit_test(exact_and_biased),
