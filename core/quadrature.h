@@ -19,8 +19,20 @@ typedef struct poei_quadrature_result {
   bool converged; /* error_bound <= tolerance                      */
 } poei_quadrature_result;
 
+/* Where mass or detail is known to be: centre and scale, per coordinate. A scale that is not a positive number: nothing
+ * is known along that coordinate, and mass is looked for within a unit or so of 0, or of an end. */
+typedef struct poei_spot {
+  double at[2], scale[2];
+} poei_spot;
+
 /* Integrates exp(log f) over the box low[d]..high[d] (d = 1 or 2; ends may be infinite) to relative `tolerance`.
- * `scale_hint` [d, 2] or NULL: centre and scale of where the mass is expected, per coordinate. */
+ * The integrand is looked at around each of spots[n] with a resolution of its scale, however far apart they are; what
+ * is elsewhere is found when a first grid, or the slopes between its points, show it. A peak that is narrower than that
+ * grid, that no spot is near, and that no slope leads to is not found, and error_bound knows nothing of it. */
+poe_status poei_quadrature_around(poei_log_integrand f, void *context, size_t d, const double *low, const double *high,
+                                  size_t n, const poei_spot *spots, double tolerance, poei_quadrature_result *result,
+                                  poe_error *error);
+/* The same with one spot or none: scale_hint [d, 2] (centre and scale of each coordinate) or NULL. */
 poe_status poei_quadrature(poei_log_integrand f, void *context, size_t d, const double *low, const double *high,
                            const double *scale_hint, double tolerance, poei_quadrature_result *result,
                            poe_error *error);

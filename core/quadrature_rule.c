@@ -50,30 +50,29 @@ static const double at_end[NODES] = {0.006238528645340282776,  -0.01845157704696
 
 /* ---- coordinates ---- */
 
-static double map_forward(const poei_axis *map, double t) {
-  double x = map->curved ? map->centre + map->scale * (t / ((1.0 - t) * (1.0 + t))) : t;
-  /* An end itself may be a pole or a point outside an open support: stay inside. */
-  if (x <= map->low) {
-    x = nextafter(map->low, INFINITY);
+double poei_axis_x(const poei_axis *axis, double t) {
+  double x = axis->curved ? axis->centre + axis->scale * (t / ((1.0 - t) * (1.0 + t))) : t;
+  if (x <= axis->low) {
+    x = nextafter(axis->low, INFINITY);
   }
-  return x >= map->high ? nextafter(map->high, -INFINITY) : x;
+  return x >= axis->high ? nextafter(axis->high, -INFINITY) : x;
 }
 
-static double map_log_slope(const poei_axis *map, double t) {
+double poei_axis_log_slope(const poei_axis *axis, double t) {
   double rest = (1.0 - t) * (1.0 + t);
-  return map->curved ? log(map->scale * (1.0 + t * t)) - 2.0 * log(rest) : 0.0;
+  return axis->curved ? log(axis->scale * (1.0 + t * t)) - 2.0 * log(rest) : 0.0;
 }
 
-/* The t of an end of the interval: solves y = t / (1 - t^2). */
-static double map_backward(const poei_axis *map, double x) {
+/* Solves y = t / (1 - t^2). */
+double poei_axis_t(const poei_axis *axis, double x) {
   if (isinf(x)) {
     return x > 0.0 ? 1.0 : -1.0;
   }
-  if (!map->curved) {
+  if (!axis->curved) {
     return x;
   }
-  double y = (x - map->centre) / map->scale;
-  return 2.0 * y / (1.0 + sqrt(1.0 + 4.0 * y * y));
+  double y = (x - axis->centre) / axis->scale;
+  return 2.0 * y / (1.0 + hypot(1.0, 2.0 * y));
 }
 
 poei_axis poei_axis_make(double low, double high, const double *hint) {
@@ -87,8 +86,8 @@ poei_axis poei_axis_make(double low, double high, const double *hint) {
   } else if (isfinite(high)) {
     map.centre = high;
   }
-  map.t_low = map_backward(&map, low);
-  map.t_high = map_backward(&map, high);
+  map.t_low = poei_axis_t(&map, low);
+  map.t_high = poei_axis_t(&map, high);
   return map;
 }
 
@@ -126,8 +125,8 @@ void poei_cell_points(size_t d, const poei_axis *axes, const poei_cell *c, doubl
     for (int k = -1; k <= NODES; k++) {
       int at = k < 0 && c->low[axis] <= map->t_low ? 0 : k == NODES && c->high[axis] >= map->t_high ? NODES - 1 : k;
       double t = side_point(c, axis, at);
-      place[axis][k + 1] = map_forward(map, t);
-      slope[axis][k + 1] = map_log_slope(map, t);
+      place[axis][k + 1] = poei_axis_x(map, t);
+      slope[axis][k + 1] = poei_axis_log_slope(map, t);
     }
   }
   if (d == 1) {
@@ -242,7 +241,7 @@ static double line_hidden(const double *l, const bool *copied) {
 
 /* How far rounding may move a point along a side, in units of half the side: t and x are both rounded. */
 static double cell_blur(const poei_axis *axis, double t_low, double t_high) {
-  double x_low = map_forward(axis, t_low), x_high = map_forward(axis, t_high);
+  double x_low = poei_axis_x(axis, t_low), x_high = poei_axis_x(axis, t_high);
   double in_t = fmax(fabs(t_low), fabs(t_high)) / (t_high - t_low);
   double in_x = fmax(fabs(x_low), fabs(x_high)) / (x_high - x_low);
   double blur = 2.0 * DBL_EPSILON * (in_t + in_x);

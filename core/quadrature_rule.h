@@ -1,5 +1,5 @@
 /* One cell of adaptive quadrature: its points, its Gauss-Kronrod value and the bound on the error of that value. Shared
- * by quadrature.c and its tests only; the method is described in quadrature_rule.c. */
+ * by quadrature.c and its tests; the method is described in quadrature_rule.c. */
 #ifndef POE_CORE_QUADRATURE_RULE_H
 #define POE_CORE_QUADRATURE_RULE_H
 
@@ -20,12 +20,20 @@ typedef struct poei_axis {
   double t_low, t_high; /* of t */
 } poei_axis;
 
+/* x of t, strictly between the ends of the interval: an end may be a pole, or outside an open support. */
+double poei_axis_x(const poei_axis *axis, double t);
+/* t of x. */
+double poei_axis_t(const poei_axis *axis, double x);
+/* log dx/dt. */
+double poei_axis_log_slope(const poei_axis *axis, double t);
+
 /* A rectangle in t. */
 typedef struct poei_cell {
   double low[2], high[2];
   double log_value, log_error; /* logs of its integral and of that one's error */
   double log_seen;             /* log_error without the peaks that may hide    */
   unsigned axis;               /* the coordinate to halve                      */
+  unsigned piece;              /* the caller's: whose axes these are           */
 } poei_cell;
 
 /* The map for the interval low < high (ends may be infinite); hint [2] (centre, scale > 0) or NULL. */

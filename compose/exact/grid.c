@@ -5,7 +5,8 @@
  * of the cell, and inverts the (bi)linear density in it: in two dimensions the marginal of the first coordinate, then
  * the conditional of the second. Points never leave the support.
  *
- * Coordinates t: infinite ends by x = c + s t / (1 - t^2), so t is in a finite box; ends themselves are approached, not
+ * Coordinates t are those of quadrature (core/quadrature_pieces.h): the support in pieces, each a finite box of its own
+ * t that resolves the spots in it, around which cells are halved first. Ends of the support are approached, not
  * evaluated. Invariant: values are relative to exp(reference), the largest log-value of density times slope seen.
  */
 #include <math.h>
@@ -15,11 +16,13 @@
 #include "compose/exact/numeric.h"
 #include "compose/nodes/node.h"
 #include "core/alloc.h"
-#include "core/numerics.h"
+#include "core/quadrature_pieces.h"
 
 enum {
   SIDE_1D = 256,
-  SIDE_2D = 48,           /* cells of the first grid, per coordinate */
+  SIDE_2D = 48, /* cells of the first grid, per coordinate */
+  SIDE_1D_PIECE = 64,
+  SIDE_2D_PIECE = 12,     /* the same of each of several pieces      */
   MOST_CELLS_1D = 100000, /* after which it gives up                 */
   MOST_CELLS_2D = 400000,
   POINTS = 9,
@@ -28,24 +31,20 @@ enum {
 
 static const double tolerance_1d = 1e-6, tolerance_2d = 1e-4; /* total variation */
 static const double end_gap = 1e-9;                           /* of an end, relative to the width */
+static const double seen = 2.0;                               /* scales: cells around a spot     */
 
 typedef struct cell {
   double low[2], high[2];   /* in t; one dimension: [0] only, [1] is 0..1                            */
   double log_value[POINTS]; /* [3, 3] at low, middle, high of each coordinate, first coordinate slowest */
   double error;             /* at the reference of the time; see rescale                              */
   unsigned axis;            /* the coordinate to halve                                                */
+  unsigned piece;           /* in whose t it is                                                       */
 } cell;
-
-typedef struct axis_map {
-  bool curved;
-  double centre, scale, low, high; /* low, high: the support, in x */
-  double t_low, t_high;
-} axis_map;
 
 typedef struct grid {
   poe_expert *target;
   size_t d;
-  axis_map axis[2];
+  poei_pieces pieces;
   size_t n, capacity;
   cell *cell;         /* [n] a heap by error while it is built */
   double *cumulative; /* [n] masses, summed up                 */
@@ -54,41 +53,13 @@ typedef struct grid {
 
 /* ---- coordinates ---- */
 
-static double to_x(const axis_map *map, double t) {
-  double x = map->curved ? map->centre + map->scale * (t / ((1.0 - t) * (1.0 + t))) : t;
-  x = x <= map->low ? nextafter(map->low, INFINITY) : x;
-  return x >= map->high ? nextafter(map->high, -INFINITY) : x;
-}
-
-static double log_slope(const axis_map *map, double t) {
-  return map->curved ? log(map->scale * (1.0 + t * t)) - 2.0 * log((1.0 - t) * (1.0 + t)) : 0.0;
-}
-
-static double to_t(const axis_map *map, double x) {
-  if (isinf(x)) {
-    return x > 0.0 ? 1.0 : -1.0;
-  }
-  double y = (x - map->centre) / map->scale;
-  return map->curved ? 2.0 * y / (1.0 + sqrt(1.0 + 4.0 * y * y)) : x;
-}
-
-static axis_map make_axis(const poe_support *support, const double *hint) {
-  axis_map map = {.centre = 0.0, .scale = 1.0, .low = support->low, .high = support->high};
-  map.curved = poei_support_unbounded(support);
-  if (map.curved && hint != NULL) {
-    map.centre = hint[0];
-    map.scale = hint[1];
-  } else if (map.curved && (isfinite(map.low) || isfinite(map.high))) {
-    map.centre = isfinite(map.low) ? map.low : map.high;
-  }
-  map.t_low = to_t(&map, map.low);
-  map.t_high = to_t(&map, map.high);
-  return map;
+static const poei_axis *axis_of(const grid *self, const cell *c, unsigned axis) {
+  return &self->pieces.item[c->piece].axis[axis];
 }
 
 /* t of point k in 0..2 of a side; an end of the whole box is approached only. */
 static double side_point(const grid *self, const cell *c, unsigned axis, int k) {
-  const axis_map *map = &self->axis[axis];
+  const poei_axis *map = axis_of(self, c, axis);
   double t = k == 0 ? c->low[axis] : k == 2 ? c->high[axis] : 0.5 * (c->low[axis] + c->high[axis]);
   double gap = end_gap * (map->t_high - map->t_low);
   return fmin(fmax(t, map->t_low + gap), map->t_high - gap);
@@ -168,9 +139,9 @@ static poe_status complete(grid *self, poei_evaluator *evaluator, cell *cells, s
   for (size_t c = 0; c < count; c++) {
     for (int p = 0; p < POINTS; p += d == 1 ? 3 : 1) {
       if (isnan(cells[c].log_value[p])) {
-        x[n * d] = to_x(&self->axis[0], side_point(self, &cells[c], 0, p / 3));
+        x[n * d] = poei_axis_x(axis_of(self, &cells[c], 0), side_point(self, &cells[c], 0, p / 3));
         if (d == 2) {
-          x[n * d + 1] = to_x(&self->axis[1], side_point(self, &cells[c], 1, p % 3));
+          x[n * d + 1] = poei_axis_x(axis_of(self, &cells[c], 1), side_point(self, &cells[c], 1, p % 3));
         }
         n++;
       }
@@ -183,8 +154,10 @@ static poe_status complete(grid *self, poei_evaluator *evaluator, cell *cells, s
       if (!isnan(cells[c].log_value[p])) {
         continue;
       }
-      double slope = log_slope(&self->axis[0], side_point(self, &cells[c], 0, p / 3));
-      slope += d == 2 ? log_slope(&self->axis[1], side_point(self, &cells[c], 1, p % 3)) : 0.0;
+      double slope = poei_axis_log_slope(axis_of(self, &cells[c], 0), side_point(self, &cells[c], 0, p / 3));
+      if (d == 2) {
+        slope += poei_axis_log_slope(axis_of(self, &cells[c], 1), side_point(self, &cells[c], 1, p % 3));
+      }
       double found = value[n++] + slope;
       if (isnan(found) || found == INFINITY) {
         return poe_error_set(error, POE_E_NUMERIC, "the log-density is %g on the grid", found);
@@ -238,20 +211,18 @@ static poe_status reserve(grid *self, size_t more, poe_error *error) {
   return POE_OK;
 }
 
-static poe_status first_grid(grid *self, poei_evaluator *evaluator, double *x, double *value, poe_error *error) {
-  size_t side = self->d == 1 ? SIDE_1D : SIDE_2D, cells = self->d == 1 ? side : side * side;
+/* The first cells of a piece. */
+static poe_status first_cells(grid *self, unsigned which, size_t side, poei_evaluator *evaluator, double *x,
+                              double *value, poe_error *error) {
+  const poei_piece *piece = &self->pieces.item[which];
+  size_t cells = self->d == 1 ? side : side * side;
   poe_status status = reserve(self, cells, error);
   cell batch[ROUND];
   for (size_t first = 0; first < cells && status == POE_OK; first += ROUND) {
     size_t count = cells - first < ROUND ? cells - first : ROUND;
     for (size_t k = 0; k < count; k++) {
-      size_t at[2] = {(first + k) % side, (first + k) / side};
-      batch[k] = (cell){.high = {1.0, 1.0}};
-      for (unsigned a = 0; a < self->d; a++) {
-        double low = self->axis[a].t_low, width = self->axis[a].t_high - low;
-        batch[k].low[a] = low + width * (double)at[a] / (double)side;
-        batch[k].high[a] = at[a] + 1 == side ? self->axis[a].t_high : low + width * (double)(at[a] + 1) / (double)side;
-      }
+      batch[k] = (cell){.high = {1.0, 1.0}, .piece = which};
+      poei_piece_cell(self->d, piece, side, first + k, batch[k].low, batch[k].high);
       for (int p = 0; p < POINTS; p++) {
         batch[k].log_value[p] = self->d == 1 && p % 3 != 0 ? 0.0 : NAN;
       }
@@ -260,6 +231,49 @@ static poe_status first_grid(grid *self, poei_evaluator *evaluator, double *x, d
     if (status == POE_OK) {
       memcpy(&self->cell[self->n], batch, count * sizeof *batch);
       self->n += count;
+    }
+  }
+  return status;
+}
+
+/* Halves the cells of a piece around a spot until they are narrow enough for it. */
+static poe_status seek(grid *self, unsigned which, const poei_spot *spot, poei_evaluator *evaluator, double *x,
+                       double *value, poe_error *error) {
+  const poei_piece *piece = &self->pieces.item[which];
+  size_t d = self->d, most = d == 1 ? MOST_CELLS_1D / 2 : MOST_CELLS_2D / 2;
+  double low[2], high[2];
+  if (!poei_piece_window(d, piece, spot, low, high)) {
+    return POE_OK;
+  }
+  for (size_t i = 0; i < self->n; i++) { /* the second halves come after all others */
+    while (self->n < most && self->cell[i].piece == which &&
+           poei_piece_too_wide(d, piece, self->cell[i].low, self->cell[i].high, low, high, spot, seen,
+                               &self->cell[i].axis)) {
+      cell halves[2];
+      halve(&self->cell[i], halves);
+      poe_status status = reserve(self, 1, error);
+      if (status == POE_OK) {
+        status = complete(self, evaluator, halves, 2, x, value, error);
+      }
+      if (status != POE_OK) {
+        return status;
+      }
+      self->cell[i] = halves[0];
+      self->cell[self->n++] = halves[1];
+    }
+  }
+  return POE_OK;
+}
+
+static poe_status first_grid(grid *self, const poei_spots *spots, poei_evaluator *evaluator, double *x, double *value,
+                             poe_error *error) {
+  bool one = self->pieces.n == 1;
+  size_t side = self->d == 1 ? (one ? SIDE_1D : SIDE_1D_PIECE) : (one ? SIDE_2D : SIDE_2D_PIECE);
+  poe_status status = POE_OK;
+  for (unsigned i = 0; i < self->pieces.n && status == POE_OK; i++) {
+    status = first_cells(self, i, side, evaluator, x, value, error);
+    for (size_t k = 0; k < spots->n && status == POE_OK; k++) {
+      status = seek(self, i, &spots->item[k], evaluator, x, value, error);
     }
   }
   return status;
@@ -374,7 +388,7 @@ static poe_status grid_sample(const void *state, poe_rows_out rows, const poe_rn
     double first = poe_stream_uniform(&stream), second = poe_stream_uniform(&stream);
     draw_in_cell(self, &self->cell[low], first, second, t);
     for (size_t j = 0; j < self->d; j++) {
-      rows.x[i * rows.ld + j] = to_x(&self->axis[j], t[j]);
+      rows.x[i * rows.ld + j] = poei_axis_x(axis_of(self, &self->cell[low], (unsigned)j), t[j]);
     }
   }
   return POE_OK;
@@ -385,6 +399,7 @@ static poe_status grid_sample(const void *state, poe_rows_out rows, const poe_rn
 static void grid_destroy(void *state) {
   grid *self = state;
   poe_expert_release(self->target);
+  poei_pieces_free(&self->pieces);
   poei_free(self->cell);
   poei_free(self->cumulative);
   poei_free(self);
@@ -421,14 +436,14 @@ static const poe_expert_ops grid_ops = {
     .sample = grid_sample,
 };
 
-static poe_status build(grid *self, bool *reached, poe_error *error) {
+static poe_status build(grid *self, const poei_spots *spots, bool *reached, poe_error *error) {
   size_t room = 2 * ROUND * POINTS;
   double *x = poei_alloc(room * 2, sizeof *x), *value = poei_alloc(room, sizeof *value);
   poei_evaluator evaluator = {0};
   poe_status status = x == NULL || value == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory")
                                                  : poei_evaluator_open(self->target, &evaluator, error);
   if (status == POE_OK) {
-    status = first_grid(self, &evaluator, x, value, error);
+    status = first_grid(self, spots, &evaluator, x, value, error);
   }
   if (status == POE_OK && self->reference > -INFINITY) {
     rescale(self);
@@ -449,22 +464,26 @@ static poe_status build(grid *self, bool *reached, poe_error *error) {
   return status;
 }
 
-poe_status poei_grid_create(const poe_expert *target, double log_z, double log_z_bound, poe_expert **out,
-                            poe_error *error) {
+poe_status poei_grid_create(const poe_expert *target, const poei_spots *spots, double log_z, double log_z_bound,
+                            poe_expert **out, poe_error *error) {
   const poe_traits *traits = poe_expert_traits(target);
   grid *self = poei_calloc(1, sizeof *self);
   if (self == NULL) {
     return poe_error_set(error, POE_E_MEMORY, "out of memory");
   }
-  double hint[4];
-  bool hinted = poei_scale_hint(target, hint), reached = false;
+  double low[2], high[2];
+  bool reached = false;
   self->target = poe_expert_retain(target);
   self->d = traits->dim;
   self->reference = -INFINITY;
   for (size_t j = 0; j < self->d; j++) {
-    self->axis[j] = make_axis(&traits->support[j], hinted ? &hint[2 * j] : NULL);
+    low[j] = traits->support[j].low;
+    high[j] = traits->support[j].high;
   }
-  poe_status status = build(self, &reached, error);
+  poe_status status = poei_pieces_make(self->d, low, high, spots->n, spots->item, &self->pieces, error);
+  if (status == POE_OK) {
+    status = build(self, spots, &reached, error);
+  }
   if (status == POE_OK && reached) { /* two methods that disagree are not to be trusted */
     double own = log(self->cumulative[self->n - 1]) + self->reference;
     reached = fabs(own - log_z) <= 1e-3 + log_z_bound;

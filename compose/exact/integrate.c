@@ -1,14 +1,13 @@
-/* log Z of one- and two-dimensional targets by adaptive quadrature over their support box (core/quadrature.h).
+/* log Z of one- and two-dimensional targets by adaptive quadrature over their support box (core/quadrature.h), around
+ * the spots where they have mass (spots.h).
  *
- * Where the target has Gaussian factors, their bulk tells the quadrature where to look. A density that is +inf at a
- * point of a quotient is a divisor vanishing alone: improper.
+ * The bound that comes with it is on what was looked at. A density that is +inf at a point of a quotient is a divisor
+ * vanishing alone: improper.
  */
 #include <math.h>
 
 #include "compose/exact/numeric.h"
-#include "compose/exact/tree.h"
-#include "core/alloc.h"
-#include "core/linalg.h"
+#include "compose/nodes/node.h"
 #include "core/quadrature.h"
 
 typedef struct integrand {
@@ -31,62 +30,10 @@ static poe_status evaluate(void *context, size_t n, size_t d, const double *x, d
   return status;
 }
 
-/* Mean and standard deviation of the first component of a one-Gaussian form of dimension <= 2. */
-static bool form_bulk(const poe_form *form, double *mean, double *sd) {
-  if (form->kind != POE_FORM_GAUSSIANS || form->components != 1 || form->dim > 2) {
-    return false;
-  }
-  double factor[4], cov[4];
-  if (poei_cholesky(form->dim, form->precision, factor) != 0) {
-    return false;
-  }
-  poei_cholesky_inverse(form->dim, factor, cov);
-  for (size_t i = 0; i < form->dim; i++) {
-    mean[i] = form->origin[i];
-    for (size_t j = 0; j < form->dim; j++) {
-      mean[i] += cov[i * form->dim + j] * form->linear[j];
-    }
-    sd[i] = sqrt(cov[i * form->dim + i]);
-  }
-  return true;
-}
-
-bool poei_scale_hint(const poe_expert *target, double *hint) {
-  poei_parts parts;
-  poe_error ignored;
-  size_t dim = poe_expert_traits(target)->dim, found = 0;
-  if (dim > 2 || poei_parts_open(target, POEI_OPEN_ALL, &parts, NULL, &ignored) != POE_OK) {
-    return false;
-  }
-  bool have[2] = {false, false};
-  for (size_t i = 0; i < parts.n; i++) {
-    const poei_part *part = &parts.item[i];
-    poe_form form = {0};
-    double mean[2], sd[2];
-    if (part->exponent <= 0.0 || !poei_expert_can(part->expert, POE_CAN_FORM) ||
-        poe_expert_form(part->expert, &form, &ignored) != POE_OK) {
-      continue;
-    }
-    for (size_t j = 0; form_bulk(&form, mean, sd) && j < part->n; j++) {
-      size_t c = part->index[j];
-      double scale = 2.0 * sd[j] / sqrt(part->exponent);
-      if (!have[c] || scale < hint[2 * c + 1]) { /* the narrowest says most */
-        found += !have[c];
-        have[c] = true;
-        hint[2 * c] = mean[j];
-        hint[2 * c + 1] = scale;
-      }
-    }
-    poe_form_release(&form);
-  }
-  poei_parts_free(&parts);
-  return found == dim;
-}
-
-poe_status poei_integrate(const poe_expert *target, double tolerance, double *log_z, double *bound, bool *converged,
-                          poe_error *error) {
+poe_status poei_integrate(const poe_expert *target, const poei_spots *spots, double tolerance, double *log_z,
+                          double *bound, bool *converged, poe_error *error) {
   const poe_traits *traits = poe_expert_traits(target);
-  double low[2], high[2], hint[4];
+  double low[2], high[2];
   for (size_t j = 0; j < traits->dim; j++) {
     low[j] = traits->support[j].low;
     high[j] = traits->support[j].high;
@@ -97,8 +44,8 @@ poe_status poei_integrate(const poe_expert *target, double tolerance, double *lo
     return status;
   }
   poei_quadrature_result result = {0};
-  bool hinted = poei_scale_hint(target, hint);
-  status = poei_quadrature(evaluate, &f, traits->dim, low, high, hinted ? hint : NULL, tolerance, &result, error);
+  status =
+      poei_quadrature_around(evaluate, &f, traits->dim, low, high, spots->n, spots->item, tolerance, &result, error);
   poei_evaluator_close(&f.evaluator);
   if (f.infinite && poei_node_diverges(target)) {
     poe_error_set(error, POE_E_IMPROPER, "a divisor is 0 where the rest is not, at (%g%s%g)", f.at[0],

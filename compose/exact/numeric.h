@@ -3,7 +3,7 @@
 #ifndef POE_COMPOSE_EXACT_NUMERIC_H
 #define POE_COMPOSE_EXACT_NUMERIC_H
 
-#include "poe/expert.h"
+#include "compose/exact/spots.h"
 
 /* An expert evaluated from a planner's loop: owns a scratch. */
 typedef struct poei_evaluator {
@@ -24,17 +24,21 @@ size_t poei_joint_states(const poe_expert *expert, size_t limit);
  * impossible, POE_E_IMPROPER when one has infinite density. */
 poe_status poei_enumeration_create(const poe_expert *target, poe_expert **out, poe_error *error);
 
-/* log Z of an expert over one or two continuous coordinates by quadrature: *converged within `tolerance`, *bound on the
- * error. POE_E_EMPTY when it is 0, POE_E_IMPROPER where a divisor vanishes alone. */
-poe_status poei_integrate(const poe_expert *target, double tolerance, double *log_z, double *bound, bool *converged,
-                          poe_error *error);
-/* Centre and scale [d, 2] of the bulk of a target's Gaussian factors; false when it has none. */
-bool poei_scale_hint(const poe_expert *target, double *hint);
+/* The expert over one count without an upper end by adding up its states as far as *last: what lies beyond is proven to
+ * be less than 2^-60 of the sum, with exact log Z and draws. *out stays NULL when the expert is over something else,
+ * when nothing bounds how its probabilities fall, or when more than `limit` states would count. */
+poe_status poei_counts_create(const poe_expert *target, size_t limit, poe_expert **out, double *last, poe_error *error);
+
+/* log Z of an expert over one or two continuous coordinates by quadrature around `spots`: *converged within
+ * `tolerance`, *bound on the error of what was seen. POE_E_EMPTY when it is 0, POE_E_IMPROPER where a divisor vanishes
+ * alone. */
+poe_status poei_integrate(const poe_expert *target, const poei_spots *spots, double tolerance, double *log_z,
+                          double *bound, bool *converged, poe_error *error);
 
 /* The expert over one or two continuous coordinates by an adaptive grid: same density, with draws by inverse CDF whose
  * distribution is within about 1e-4 (1e-6 in one dimension) of the target's in total variation; log_z: known, against
  * which the grid is checked. *out stays NULL when the grid does not reach that. */
-poe_status poei_grid_create(const poe_expert *target, double log_z, double log_z_bound, poe_expert **out,
-                            poe_error *error);
+poe_status poei_grid_create(const poe_expert *target, const poei_spots *spots, double log_z, double log_z_bound,
+                            poe_expert **out, poe_error *error);
 
 #endif

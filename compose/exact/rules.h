@@ -5,28 +5,34 @@
 
 #include "compose/plan.h"
 
-/* X(identifier, name, doc) */
+/* X(identifier, name, moves, doc); moves: it only moves factors about, and every factor stays what it is */
 #define POEI_RULE_LIST(X)                                                                                              \
-  X(unwrap, "unwrap", "nodes that change nothing disappear")                                                           \
-  X(flatten, "flatten", "products inside products, and constants inside them, come to the surface")                    \
-  X(collect, "collect", "equal factors become one with the sum of the exponents")                                      \
-  X(share_map, "share map", "several densities of one map's value become one, so that the map runs once")              \
-  X(gaussian, "gaussian algebra", "Gaussian factors become one Gaussian; closed nodes become closed forms")            \
-  X(distribute, "distribute", "mixtures of Gaussians are multiplied out into one mixture")                             \
-  X(tables, "table algebra", "tables over discrete coordinates become one table")                                      \
-  X(given, "push given", "clamped values go to the factors and components that read them")                             \
-  X(common, "common factor", "a factor of every component comes out of a mixture")                                     \
-  X(blocks, "blocks", "factors are grouped into independent blocks of coordinates")
+  X(unwrap, "unwrap", true, "nodes that change nothing disappear")                                                     \
+  X(flatten, "flatten", true, "products inside products, and constants inside them, come to the surface")              \
+  X(collect, "collect", true, "equal factors become one with the sum of the exponents")                                \
+  X(share_map, "share map", true, "several densities of one map's value become one, so that the map runs once")        \
+  X(given, "push given", true, "clamped values go to the factors and components that read them")                       \
+  X(marginal, "marginal", true, "what reads no latent coordinate comes out of a marginal, and the rest falls apart")   \
+  X(rbm, "RBM product", false, "restricted Boltzmann machines and independent factors become one machine")             \
+  X(rbm_given, "RBM given", false, "clamped units of a machine go to the biases of the others")                        \
+  X(sparse, "sparse gaussian algebra", false, "Gaussian factors of a large space become one of sparse precision")      \
+  X(gaussian, "gaussian algebra", false, "Gaussian factors become one Gaussian; closed nodes become closed forms")     \
+  X(conjugate, "conjugate", false, "exponential families over the same coordinate become one: coefficients add up")    \
+  X(distribute, "distribute", false, "mixtures of Gaussians are multiplied out into one mixture")                      \
+  X(tables, "table algebra", false, "tables over discrete coordinates become one table")                               \
+  X(common, "common factor", false, "a factor of every component comes out of a mixture")                              \
+  X(blocks, "blocks", false, "factors are grouped into independent blocks of coordinates")
 
 typedef struct poei_rule {
   const char *name, *doc;
+  bool moves;
   bool (*applies)(const poe_expert *expert); /* cheap; may say yes too often */
   /* *out (a new reference) and *what (one line on the heap), or *out untouched at NULL when it does not apply. */
   poe_status (*rewrite)(const poe_expert *expert, const poei_plan_options *options, poe_expert **out, char **what,
                         poe_error *error);
 } poei_rule;
 
-#define POEI_RULE_DECLARE(identifier, name, doc)                                                                       \
+#define POEI_RULE_DECLARE(identifier, name, moves, doc)                                                                \
   bool poei_rule_##identifier##_applies(const poe_expert *expert);                                                     \
   poe_status poei_rule_##identifier##_rewrite(const poe_expert *expert, const poei_plan_options *options,              \
                                               poe_expert **out, char **what, poe_error *error);

@@ -9,15 +9,19 @@
  */
 #include <stdint.h>
 
-#include "compose/exact/gaussian.h"
+#include "compose/exact/fuse.h"
+#include "compose/exact/numeric.h"
 #include "compose/exact/rules.h"
 #include "compose/exact/table.h"
+#include "compose/exact/terms.h"
 #include "compose/exact/tree.h"
 #include "compose/exact/truncated.h"
 #include "core/alloc.h"
 #include "experts/closed.h"
 
 typedef enum wanted { ONE_GAUSSIAN, GAUSSIANS, TABLES } wanted;
+
+enum { FUSED_STATES = 4096 }; /* of a joint table; beyond it elimination does better than one large table */
 
 /* ---- in general ---- */
 
@@ -27,16 +31,11 @@ static bool offers_form(const poe_expert *expert, poe_coordinate_kind kind) {
     return offers_form(poei_node_child(expert, 0), kind);
   }
   const poe_traits *traits = poe_expert_traits(expert);
+  if (kind == POE_DISCRETE && poei_joint_states(expert, FUSED_STATES) == 0) {
+    return false;
+  }
   return ((traits->capabilities & POE_CAN_FORM) != 0 || poei_truncated_is(expert)) && traits->offset_error == 0.0 &&
          traits->dim > 0 && traits->support[0].kind == kind;
-}
-
-/* The form of an expert that offers one, without its box. */
-static poe_status form_of(const poe_expert *expert, poe_form *form, poe_error *error) {
-  if (poei_node_kind_of(expert) == POEI_NODE_restrict) {
-    return form_of(poei_node_child(expert, 0), form, error);
-  }
-  return poei_truncated_is(expert) ? poei_truncated_form(expert, form, error) : poe_expert_form(expert, form, error);
 }
 
 static bool is_wanted(const poe_form *form, wanted what) {
@@ -83,32 +82,54 @@ static poe_status truncate(const poe_form *form, const poe_support *box, poe_exp
   return status;
 }
 
-/* The form on a box, as one expert. */
-static poe_status close_form(const poe_form *form, const poe_support *box, poe_expert **out, poe_error *error) {
-  if (!is_boxed(form->dim, box)) {
-    return poei_closed_create(form, out, error);
-  }
-  poe_status status = truncate(form, box, out, error);
-  if (status != POE_E_CAPABILITY) {
+/* The product of Gaussian factors on a box, as one expert; POE_E_CAPABILITY where that would be a restriction of a
+ * closed form, unless `restricted` allows it. */
+static poe_status close_gaussians(size_t dim, size_t n, const poei_part *parts, size_t limit, const poe_support *box,
+                                  bool restricted, poe_expert **out, poe_error *error) {
+  poe_expert *closed = NULL;
+  poe_status status = poei_fuse(dim, n, parts, limit, &closed, error);
+  if (status != POE_OK) {
     return status;
   }
-  poe_expert *closed = NULL;
-  status = poei_closed_create(form, &closed, error);
+  if (!is_boxed(dim, box)) {
+    *out = closed;
+    return POE_OK;
+  }
+  poe_form form = {0};
+  status = poe_expert_form(closed, &form, error);
   if (status == POE_OK) {
+    status = truncate(&form, box, out, error);
+  }
+  if (status == POE_E_CAPABILITY && restricted) { /* dependent coordinates */
     status = poei_restrict_create(closed, box, out, error);
   }
+  poe_form_release(&form);
   poe_expert_release(closed);
   return status;
 }
 
+/* A node of Gaussians as a closed expert. */
+static poe_status close_one(const poe_expert *expert, size_t limit, poe_expert **out, poe_error *error) {
+  const poe_traits *traits = poe_expert_traits(expert);
+  size_t *index = poei_alloc(traits->dim, sizeof *index);
+  if (index == NULL) {
+    return poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  for (size_t j = 0; j < traits->dim; j++) {
+    index[j] = j;
+  }
+  poei_part whole = {(poe_expert *)(uintptr_t)expert, traits->dim, index, 1.0};
+  poe_status status = close_gaussians(traits->dim, 1, &whole, limit, traits->support, false, out, error);
+  poei_free(index);
+  return status;
+}
+
 /* A node with a form of the wanted kind, other than a product, as a closed expert; *out stays NULL when refused. */
-static poe_status close_node(const poe_expert *expert, wanted what, poe_expert **out, poe_error *error) {
+static poe_status close_node(const poe_expert *expert, wanted what, size_t limit, poe_expert **out, poe_error *error) {
   poe_form form = {0};
-  bool boxed = poei_node_kind_of(expert) == POEI_NODE_restrict;
-  poe_status status = form_of(expert, &form, error);
+  poe_status status = poei_unboxed_form(expert, &form, error);
   if (status == POE_OK && is_wanted(&form, what)) {
-    status =
-        boxed ? truncate(&form, poe_expert_traits(expert)->support, out, error) : poei_closed_create(&form, out, error);
+    status = what == TABLES ? poei_closed_create(&form, out, error) : close_one(expert, limit, out, error);
   }
   poe_form_release(&form);
   return refused(status) ? POE_OK : status;
@@ -138,38 +159,67 @@ static bool common_box(const poei_parts *own, bool positive_only, poe_support *b
   return true;
 }
 
-/* The product of the factors of `own` (all have forms), without its divisors when positive_only, closed. */
-static poe_status fuse_parts(const poei_parts *own, wanted what, bool positive_only, size_t limit, poe_expert **out,
-                             poe_error *error) {
-  poei_scoped_form *scoped = poei_calloc(own->n, sizeof *scoped);
-  poe_support *box = poei_alloc(own->dim, sizeof *box);
-  poe_form form = {0};
-  size_t n = 0;
-  poe_status status = scoped == NULL || box == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory") : POE_OK;
-  if (status == POE_OK && what != TABLES && !common_box(own, positive_only, box)) {
-    status = poe_error_set(error, POE_E_CAPABILITY, "a divisor is 0 where the rest is not");
-  }
-  for (size_t i = 0; i < own->n && status == POE_OK; i++) {
-    if (positive_only && own->item[i].exponent < 0.0) {
-      continue;
+/* The factors of `own` with positive exponents, or all: borrowed, to be freed. */
+static poei_part *chosen_parts(const poei_parts *own, bool positive_only, size_t *n) {
+  poei_part *chosen = poei_alloc(own->n, sizeof *chosen);
+  *n = 0;
+  for (size_t i = 0; chosen != NULL && i < own->n; i++) {
+    if (!positive_only || own->item[i].exponent > 0.0) {
+      chosen[(*n)++] = own->item[i];
     }
-    status = form_of(own->item[i].expert, &scoped[n].form, error);
-    scoped[n].index = own->item[i].index;
-    scoped[n++].exponent = own->item[i].exponent;
+  }
+  return chosen;
+}
+
+static poe_status fuse_tables(size_t dim, size_t n, const poei_part *parts, size_t limit, poe_expert **out,
+                              poe_error *error) {
+  poei_scoped_form *scoped = poei_calloc(n, sizeof *scoped);
+  poe_form form = {0};
+  poe_status status = scoped == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory") : POE_OK;
+  for (size_t i = 0; i < n && status == POE_OK; i++) {
+    scoped[i].index = parts[i].index;
+    scoped[i].exponent = parts[i].exponent;
+    status = poe_expert_form(parts[i].expert, &scoped[i].form, error);
   }
   if (status == POE_OK) {
-    status = what == TABLES ? poei_table_product(own->dim, n, scoped, limit, &form, error)
-                            : poei_gaussians_product(own->dim, n, scoped, limit, &form, error);
+    status = poei_table_product(dim, n, scoped, limit, &form, error);
   }
   if (status == POE_OK) {
-    status = what == TABLES ? poei_closed_create(&form, out, error) : close_form(&form, box, out, error);
+    status = poei_closed_create(&form, out, error);
   }
   poe_form_release(&form);
   for (size_t i = 0; scoped != NULL && i < n; i++) {
     poe_form_release(&scoped[i].form);
   }
   poei_free(scoped);
+  return status;
+}
+
+static poe_status fuse_gaussians(const poei_parts *own, bool positive_only, size_t n, const poei_part *parts,
+                                 size_t limit, poe_expert **out, poe_error *error) {
+  poe_support *box = poei_alloc(own->dim, sizeof *box);
+  poe_status status = box == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory") : POE_OK;
+  if (status == POE_OK && !common_box(own, positive_only, box)) {
+    status = poe_error_set(error, POE_E_CAPABILITY, "a divisor is 0 where the rest is not");
+  }
+  if (status == POE_OK) {
+    status = close_gaussians(own->dim, n, parts, limit, box, true, out, error);
+  }
   poei_free(box);
+  return status;
+}
+
+/* The product of the factors of `own` (all have forms), without its divisors when positive_only, closed. */
+static poe_status fuse_parts(const poei_parts *own, wanted what, bool positive_only, size_t limit, poe_expert **out,
+                             poe_error *error) {
+  size_t n;
+  poei_part *parts = chosen_parts(own, positive_only, &n);
+  if (parts == NULL) {
+    return poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  poe_status status = what == TABLES ? fuse_tables(own->dim, n, parts, limit, out, error)
+                                     : fuse_gaussians(own, positive_only, n, parts, limit, out, error);
+  poei_free(parts);
   return status;
 }
 
@@ -225,7 +275,7 @@ static poe_status mark(const poei_parts *parts, wanted what, unsigned char *memb
       continue;
     }
     poe_form form = {0};
-    poe_status status = form_of(parts->item[i].expert, &form, error);
+    poe_status status = poei_unboxed_form(parts->item[i].expert, &form, error);
     if (status == POE_OK) {
       member[i] = is_wanted(&form, what);
     } else if (!refused(status)) {
@@ -311,7 +361,7 @@ static poe_status rewrite(const poe_expert *expert, wanted what, size_t limit, p
   if (poei_node_kind_of(expert) == POEI_NODE_product) {
     return fuse_product(expert, what, limit, out, text, error);
   }
-  poe_status status = close_node(expert, what, out, error);
+  poe_status status = close_node(expert, what, limit, out, error);
   if (status == POE_OK && *out != NULL) {
     *text = poei_format("a %s became a closed form over %zu coordinates",
                         poei_node_kind_name(poei_node_kind_of(expert)), poe_expert_traits(expert)->dim);
@@ -343,6 +393,6 @@ bool poei_rule_tables_applies(const poe_expert *expert) {
 
 poe_status poei_rule_tables_rewrite(const poe_expert *expert, const poei_plan_options *options, poe_expert **out,
                                     char **what, poe_error *error) {
-  size_t limit = options->state_limit < POEI_FORM_MAX_STATES ? options->state_limit : POEI_FORM_MAX_STATES;
+  size_t limit = options->state_limit < FUSED_STATES ? options->state_limit : FUSED_STATES;
   return rewrite(expert, TABLES, limit, out, what, error);
 }

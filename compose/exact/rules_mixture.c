@@ -53,6 +53,21 @@ typedef struct clamping {
   double *value;    /* [full] */
 } clamping;
 
+/* `expert` with values clamped, or the node that was made for an equal factor before: factors stay comparable. */
+static poe_status clamp_expert(const poe_expert *expert, size_t n, const size_t *index, const double *value,
+                               const poei_parts *parts, poe_expert **out, poe_error *error) {
+  for (size_t i = 0; i < parts->n; i++) {
+    poe_expert *made = parts->item[i].expert;
+    if (poei_node_kind_of(made) == POEI_NODE_given && poei_node_child(made, 0) == expert &&
+        poei_given_count(made) == n && memcmp(poei_given_index(made), index, n * sizeof *index) == 0 &&
+        memcmp(poei_given_value(made), value, n * sizeof *value) == 0) {
+      *out = poe_expert_retain(made);
+      return POE_OK;
+    }
+  }
+  return poei_given_create(expert, n, index, value, out, error);
+}
+
 /* Adds one factor of the joint, clamped, to `parts` over the free coordinates. */
 static poe_status clamp_part(const clamping *clamps, const poei_part *part, poei_parts *parts, poe_error *error) {
   size_t n = 0, left = 0;
@@ -79,7 +94,7 @@ static poe_status clamp_part(const clamping *clamps, const poei_part *part, poei
     status = value_at(part->expert, value, &log_p, error);
     parts->constant += part->exponent * log_p;
   } else if (status == POE_OK) {
-    status = poei_given_create(part->expert, n, index, value, &clamped, error);
+    status = clamp_expert(part->expert, n, index, value, parts, &clamped, error);
     if (status == POE_OK) {
       status = poei_parts_add(parts, clamped, left, place, part->exponent, error);
     }

@@ -13,9 +13,4 @@ poe_status poei_truncated_create(const poe_form *form, size_t k, const poe_suppo
 bool poei_truncated_is(const poe_expert *expert);
 poe_status poei_truncated_form(const poe_expert *expert, poe_form *form, poe_error *error);
 
-/* The standard normal on (a, b), a < b: log of its mass, and the point below which a share u of it lies; stable however
- * far out the interval is. */
-double poei_truncated_log_mass(double a, double b);
-double poei_truncated_quantile(double a, double b, double u);
-
 #endif

@@ -378,7 +378,7 @@ static void tables_by_brute_force(void **state) {
   check_close(log_z_of(&form), total, 1e-12, 0.0);
   poe_error error = {0};
   check_ok(poei_table_given(&form, 1, (size_t[]){1}, (double[]){1.0}, &clamped, &error), error);
-  check_ok(poei_table_marginal(&form, 1, (size_t[]){2}, &summed, &error), error);
+  check_ok(poei_table_marginal(&form, 1, (size_t[]){2}, 1.0, &summed, &error), error);
   check_close(clamped.log_value[1 * 3 + 2], form.log_value[1 * 6 + 1 * 3 + 2], 1e-13, 0.0);
   check_close(log_z_of(&summed), total, 1e-12, 0.0);
   poe_form_release(&form);

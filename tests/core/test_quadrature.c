@@ -272,6 +272,85 @@ static void test_two_dimensions(void **state) {
   integrate("quadrant", gaussian2, unit, 2, zero, all[1], NULL, 1e-8, log(0.25), true);
 }
 
+/* ---- around spots ---- */
+
+/* d-dimensional Gaussians of equal weight at spots, their scales as standard deviations; normalised */
+typedef struct spotted {
+  size_t n;
+  const poei_spot *spot;
+  size_t evaluations;
+} spotted;
+
+static poe_status spotted_values(void *context, size_t n, size_t d, const double *x, double *log_value,
+                                 poe_error *error) {
+  (void)error;
+  spotted *g = context;
+  g->evaluations += n;
+  for (size_t i = 0; i < n; i++) {
+    double each[8];
+    for (size_t k = 0; k < g->n; k++) {
+      each[k] = -log((double)g->n);
+      for (size_t j = 0; j < d; j++) {
+        double sd = g->spot[k].scale[j];
+        each[k] += poei_normal_log_pdf((x[i * d + j] - g->spot[k].at[j]) / sd) - log(sd);
+      }
+    }
+    log_value[i] = poei_log_sum_exp(each, g->n, 1);
+  }
+  return POE_OK;
+}
+
+/* Integrates to 1 around `given` spots; the error must be within the bound, and the bound within the tolerance. */
+static void around(const char *name, size_t d, size_t n, const poei_spot *spots, size_t n_given, const poei_spot *given,
+                   const double *low, const double *high, double tolerance) {
+  spotted g = {n, spots, 0};
+  poei_quadrature_result r;
+  poe_error error = {0};
+  check_ok(poei_quadrature_around(spotted_values, &g, d, low, high, n_given, given, tolerance, &r, &error), error);
+  print_message("  %-28s tol %.0e: error %9.2e bound %9.2e, %zu evaluations\n", name, tolerance, r.log_integral,
+                r.error_bound, r.evaluations);
+  assert_true(r.converged && r.error_bound <= tolerance);
+  assert_true(fabs(r.log_integral) <= r.error_bound + 1e-14);
+  assert_int_equal(g.evaluations, r.evaluations);
+}
+
+static void test_spots(void **state) {
+  (void)state;
+  static const poei_spot far[] = {{{0, 0}, {1, 1}},
+                                  {{7000, -300}, {1e-3, 1e-2}},
+                                  {{-1e6, 2e5}, {1e-2, 1e-1}},
+                                  {{1300, 1300}, {1e-3, 1e-3}},
+                                  {{3e9, -4e8}, {10, 1}}};
+  static const poei_spot nested[] = {{{0.1, -0.3}, {1, 1}},
+                                     {{0.4, 0.2}, {1e-3, 1e-3}},
+                                     {{0.41, 0.2}, {1e-9, 1e-9}},
+                                     {{0.4, 0.2001}, {1e-6, 1e-5}},
+                                     {{-0.7, 0.2}, {1e-7, 0.5}}};
+  static const poei_spot close[] = {{{2, 1}, {1e-2, 1e-2}}, {{2.1, 1}, {1e-2, 2e-2}}, {{1.9, 1.2}, {1e-2, 1e-2}}};
+  const double low[2] = {-1e7, -1e7}, high[2] = {1e10, 1e7}, left[2] = {-5, -5}, right[2] = {5, 5};
+  const double far_low[2] = {-1e7, -1e10};
+  around("far apart", 1, 5, far, 5, far, all[0], all[1], 1e-7);
+  around("far apart, in a box", 1, 5, far, 5, far, low, high, 1e-7);
+  around("nested", 1, 5, nested, 5, nested, all[0], all[1], 1e-6);
+  around("nested, in a box", 1, 5, nested, 5, nested, (const double[]){-10}, (const double[]){10}, 1e-6);
+  around("close", 1, 3, close, 3, close, all[0], all[1], 1e-9);
+  around("far apart", 2, 5, far, 5, far, all[0], all[1], 1e-6);
+  around("far apart, in a box", 2, 5, far, 5, far, far_low, high, 1e-6);
+  around("nested", 2, 4, nested, 4, nested, all[0], all[1], 1e-5);
+  around("close", 2, 3, close, 3, close, left, right, 1e-8);
+  /* Half of what is known, and what is not so: spots without mass, outside, of unknown scale, many at once. */
+  const poei_spot half[] = {{{0, 0}, {1, NAN}}, {{7000, -300}, {NAN, NAN}}, {{12, 2}, {1e-3, 1e-4}}, {{9, 9}, {0, -1}}};
+  around("known in part", 1, 1, far, 4, half, all[0], all[1], 1e-9);
+  around("known in part", 2, 1, far, 4, half, all[0], all[1], 1e-7);
+  around("outside", 1, 1, far, 1, &far[1], (const double[]){-40}, (const double[]){40}, 1e-9);
+  poei_spot many[300];
+  for (size_t i = 0; i < 300; i++) {
+    many[i] = (poei_spot){{1e3 * pow(1.1, (double)i), 0.0}, {1e-6, 1e-6}};
+  }
+  many[299] = far[0];
+  around("many", 1, 1, far, 300, many, all[0], all[1], 1e-9);
+}
+
 /* ---- what cannot be answered ---- */
 
 static double constant(const double *x, const double *p) {
@@ -342,10 +421,9 @@ static void test_out_of_memory(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_gaussians),      cmocka_unit_test(test_any_height),
-      cmocka_unit_test(test_tails_and_ends), cmocka_unit_test(test_discontinuities),
-      cmocka_unit_test(test_many_peaks),     cmocka_unit_test(test_two_dimensions),
-      cmocka_unit_test(test_refusals),       cmocka_unit_test(test_out_of_memory),
+      cmocka_unit_test(test_gaussians),       cmocka_unit_test(test_any_height), cmocka_unit_test(test_tails_and_ends),
+      cmocka_unit_test(test_discontinuities), cmocka_unit_test(test_many_peaks), cmocka_unit_test(test_two_dimensions),
+      cmocka_unit_test(test_spots),           cmocka_unit_test(test_refusals),   cmocka_unit_test(test_out_of_memory),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
