@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 packages=(gcc libc6-dev cmake ninja-build pkg-config libopenblas-dev zlib1g-dev libjansson-dev libsleef-dev
-  librandom123-dev libpng-dev libcmocka-dev)
+  librandom123-dev libpng-dev libsuitesparse-dev libcmocka-dev)
 
 say() { printf '== %s\n' "$*"; }
 fail() {

@@ -12,6 +12,7 @@
 #include "core/numerics.h"
 #include "experts/closed.h"
 #include "experts/family.h"
+#include "experts/sparse_normal.h"
 
 /* Numbers in one component's factor. */
 static size_t factor_size(const poei_normals *g) {
@@ -101,6 +102,9 @@ void poei_normals_traits(const void *self, poe_traits *traits) {
   if (vector <= POEI_FORM_NUMBERS / g->d) {
     traits->capabilities |= POE_CAN_FORM;
   }
+  if (g->k == 1 && g->shape == POEI_NORMALS_DIAGONAL) {
+    traits->capabilities |= POE_CAN_STRUCTURE;
+  }
 }
 
 poe_status poei_normals_log_z(const void *self, double *log_z, poe_error *error) {
@@ -135,6 +139,11 @@ poe_status poei_normals_form(const void *self, poe_form *form, poe_error *error)
     form_component(g, c, form);
   }
   return status;
+}
+
+poe_status poei_normals_structure(const void *self, poe_structure *structure, poe_error *error) {
+  const poei_normals *g = self;
+  return poei_diagonal_structure(g->d, g->mean, g->factor, g->offset[0], structure, error);
 }
 
 /* ---- exact draws ---- */

@@ -42,5 +42,7 @@ poe_status poei_normals_sample(const void *self, poe_rows_out rows, const poe_rn
                                poe_error *error);
 poe_status poei_normals_log_z(const void *self, double *log_z, poe_error *error);
 poe_status poei_normals_form(const void *self, poe_form *form, poe_error *error);
+/* Of one diagonal component. */
+poe_status poei_normals_structure(const void *self, poe_structure *structure, poe_error *error);
 
 #endif

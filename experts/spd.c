@@ -14,6 +14,8 @@
 #include "core/alloc.h"
 #include "core/linalg.h"
 
+enum { EIGEN_MOST = 200 }; /* up to here the failing direction is an eigenvector */
+
 bool poei_spd_symmetrise(size_t d, double *a, size_t *i, size_t *j) {
   for (size_t r = 0; r < d; r++) {
     for (size_t c = 0; c < r; c++) {
@@ -48,8 +50,8 @@ static void why_append(char *why, size_t size, const char *text) {
   }
 }
 
-/* The at most four largest entries of the unit vector v[d], and the value v'Av; v is overwritten. */
-static void why_direction(size_t d, double *v, double value, char *why, size_t size) {
+void poei_spd_direction(size_t d, double *v, double value, char *why, size_t size) {
+  why[0] = '\0';
   double norm = 0.0, lead = 0.0;
   for (size_t i = 0; i < d; i++) {
     norm = hypot(norm, v[i]);
@@ -81,6 +83,38 @@ static void why_direction(size_t d, double *v, double value, char *why, size_t s
   why_append(why, size, text);
 }
 
+/* Explains why the scaled matrix failed at leading minor `order` by the direction (-A_11^-1 a_k, 1), along which it is
+ * the pivot that failed: one more factorisation, where eigenvectors of a large matrix take a hundred. */
+static void why_pivot(size_t d, const double *a, size_t order, char *why, size_t size) {
+  size_t k = order - 1;
+  double *l = poei_alloc(k + 1, (k + 1) * sizeof *l), *v = poei_calloc(d, sizeof *v), value = 0.0;
+  bool solved = l != NULL && v != NULL;
+  for (size_t i = 0; solved && i < k; i++) {
+    for (size_t j = 0; j < k; j++) {
+      l[i * k + j] = a[i * d + j] / sqrt(a[i * d + i]) / sqrt(a[j * d + j]);
+    }
+    v[i] = -a[i * d + k] / sqrt(a[i * d + i]) / sqrt(a[k * d + k]);
+  }
+  if (solved && poei_cholesky(k, l, l) == 0) {
+    poei_solve_lower(k, l, 1, v, k);
+    poei_solve_lower_transposed(k, l, 1, v, k);
+    v[k] = 1.0;
+    for (size_t i = 0; i <= k; i++) {
+      v[i] /= sqrt(a[i * d + i]);
+    }
+    for (size_t i = 0; i <= k; i++) {
+      for (size_t j = 0; j <= k; j++) {
+        value += v[i] * a[i * d + j] * v[j];
+      }
+    }
+    poei_spd_direction(d, v, value, why, size);
+  } else {
+    snprintf(why, size, "the leading minor of order %zu", order);
+  }
+  poei_free(l);
+  poei_free(v);
+}
+
 /* Explains why the scaled matrix failed at leading minor `order`; the scaling is s_i = 1/sqrt(a_ii). */
 static void why_singular(size_t d, const double *a, size_t order, char *why, size_t size) {
   double *work = poei_alloc(d, (2 * d + 2) * sizeof *work);
@@ -98,7 +132,7 @@ static void why_singular(size_t d, const double *a, size_t order, char *why, siz
     for (size_t i = 0; i < d; i++) {
       v[i] = vectors[i] / sqrt(a[i * d + i]); /* v' A v = the smallest eigenvalue */
     }
-    why_direction(d, v, values[0], why, size);
+    poei_spd_direction(d, v, values[0], why, size);
   } else {
     snprintf(why, size, "the leading minor of order %zu", order);
   }
@@ -123,7 +157,7 @@ bool poei_spd_factor(size_t d, const double *a, double *l, char *why, size_t siz
     failed = l[i * d + i] * l[i * d + i] > 4.0 * (double)d * DBL_EPSILON ? 0 : i + 1;
   }
   if (failed > 0) {
-    why_singular(d, a, failed, why, size);
+    (d > EIGEN_MOST ? why_pivot : why_singular)(d, a, failed, why, size);
     return false;
   }
   for (size_t i = 0; i < d; i++) {

@@ -16,6 +16,10 @@ bool poei_spd_symmetrise(size_t d, double *a, size_t *i, size_t *j);
  * Heap memory is taken only for that text, which is shorter when there is none. */
 bool poei_spd_factor(size_t d, const double *a, double *l, char *why, size_t size);
 
+/* A direction v[d] and the value v'Av along it in words: the at most four largest entries of the unit vector, and the
+ * value for it, as above. v is overwritten. */
+void poei_spd_direction(size_t d, double *v, double value, char *why, size_t size);
+
 /* True when every off-diagonal number is exactly 0. */
 bool poei_spd_diagonal(size_t d, const double *a);
 

@@ -3,7 +3,9 @@
  *
  * Checked: each key once and no other; descr is a plain number type of at most 8 bytes (objects, text, complex,
  * structures are refused by name); the size of the shape, computed without overflow, is that of the bytes that follow.
+ * One text of bytes (dtype S, shape ()), as scipy.sparse writes the name of a format, is read as those bytes.
  * Big-endian and Fortran-ordered arrays are turned into little-endian C order. */
+#include <stdio.h>
 #include <string.h>
 
 #include "core/alloc.h"
@@ -35,6 +37,7 @@ typedef struct npy_parser {
   const char *at, *end;
   poei_npy_header *header;
   poe_error *error;
+  size_t text; /* bytes of each element when the descr is S, else 0 */
 } npy_parser;
 
 static poe_status npy_refuse(const npy_parser *parser, const char *what) {
@@ -105,6 +108,26 @@ static const char *npy_foreign(char kind) {
   }
 }
 
+/* The number n of a type code Sn; 0 when it is another. */
+static size_t npy_text_size(const char *code, size_t length) {
+  size_t size = 0;
+  if (length < 2 || length > 4 || code[0] != 'S') {
+    return 0;
+  }
+  for (size_t i = 1; i < length; i++) {
+    if (code[i] < '0' || code[i] > '9') {
+      return 0;
+    }
+    size = 10 * size + (size_t)(code[i] - '0');
+  }
+  return size;
+}
+
+static poe_status npy_refuse_foreign(const npy_parser *parser, const char *foreign, const char *shown) {
+  return poei_file_error(parser->error, POE_E_UNSUPPORTED, parser->path, parser->entry,
+                         "holds %s (dtype '%s'); arrays of plain numbers are read", foreign, shown);
+}
+
 static poe_status npy_descr(npy_parser *parser) {
   static const struct {
     const char *code;
@@ -126,10 +149,14 @@ static poe_status npy_descr(npy_parser *parser) {
   code = text + ordered;
   poei_shown shown;
   poei_show(&shown, text, length);
+  parser->text = npy_text_size(code, length - (size_t)ordered);
+  if (parser->text > 0) {
+    parser->header->tensor.dtype = POEI_U8;
+    return POE_OK;
+  }
   const char *foreign = length > (size_t)ordered ? npy_foreign(code[0]) : NULL;
   if (foreign != NULL) {
-    return poei_file_error(parser->error, POE_E_UNSUPPORTED, parser->path, parser->entry,
-                           "holds %s (dtype '%s'); arrays of plain numbers are read", foreign, shown.text);
+    return npy_refuse_foreign(parser, foreign, shown.text);
   }
   for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
     if (length == 2 + (size_t)ordered && memcmp(code, types[i].code, 2) == 0) {
@@ -235,8 +262,17 @@ poe_status poei_npy_header_read(const char *path, const char *entry, const unsig
                                 poei_npy_header *header, poe_error *error) {
   *header = (poei_npy_header){0};
   const char *text = (const char *)bytes + (bytes[6] == 1 ? 10 : 12);
-  npy_parser parser = {path, entry, text, (const char *)bytes + size, header, error};
+  npy_parser parser = {path, entry, text, (const char *)bytes + size, header, error, 0};
   poe_status status = npy_dict(&parser);
+  if (status == POE_OK && parser.text > 0) {
+    char shown[24];
+    snprintf(shown, sizeof shown, "|S%zu", parser.text);
+    if (header->tensor.ndim > 0) {
+      return npy_refuse_foreign(&parser, npy_foreign('S'), shown);
+    }
+    header->tensor.ndim = 1;
+    header->tensor.shape[0] = parser.text;
+  }
   if (status != POE_OK) {
     return status;
   }

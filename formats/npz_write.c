@@ -1,6 +1,6 @@
-/* npz out: a zip archive (PKWARE APPNOTE 6.3) of npy arrays, deflated, written front to back without seeking: checksum
- * and sizes follow each entry's data and stand in the directory. Fields that do not fit 32 bits go to zip64 records.
- * Invariant: the bytes are a function of the arrays alone (no dates, no host). */
+/* npz out: a zip archive (PKWARE APPNOTE 6.3) of npy arrays, deflated where that helps, written front to back without
+ * seeking: checksum and sizes follow each entry's data and stand in the directory. Fields that do not fit 32 bits go to
+ * zip64 records. Invariant: the bytes are a function of the arrays alone (no dates, no host). */
 #include <limits.h>
 #include <string.h>
 #include <zlib.h>
@@ -13,6 +13,7 @@
 #include "formats/npz_zip64.h"
 #include "formats/tensor_write.h"
 
+enum { NPZ_LARGE = 1 << 20, NPZ_PROBE = 1 << 18 }; /* data of that size is probed with a piece of that */
 enum { NPZ_BUFFER = 65536, NPZ_LEVEL = 4, NPZ_DATE = 0x21 /* 1 January 1980, the first that a zip can say */ };
 enum { NPZ_FLAGS = 0x808 /* sizes follow the data; the name is UTF-8 */ };
 
@@ -104,6 +105,26 @@ static void npz_deflate(poei_npz_writer *writer, npz_entry *entry, const void *d
       entry->packed += made;
     } while (z->avail_out == 0);
   } while (size > 0);
+}
+
+/* Does a piece from the middle of large data shrink? Noise, as draws of real numbers are, costs much time and gives
+ * nothing: it is put into the stream as it is. */
+static bool npz_shrinks(poei_npz_writer *writer, const void *data, size_t size) {
+  if (size < NPZ_LARGE) {
+    return true;
+  }
+  z_stream *z = &writer->z;
+  uint64_t made = 0;
+  z->next_in = (Bytef *)(uintptr_t)data + size / 2;
+  z->avail_in = NPZ_PROBE;
+  do {
+    z->next_out = writer->buffer;
+    z->avail_out = NPZ_BUFFER;
+    deflate(z, Z_FINISH);
+    made += NPZ_BUFFER - z->avail_out;
+  } while (z->avail_out == 0);
+  deflateReset(z);
+  return made < NPZ_PROBE - NPZ_PROBE / 10;
 }
 
 /* Local header, section 4.3.7. */
@@ -247,6 +268,7 @@ poe_status poei_npz_writer_add(poei_npz_writer *writer, const char *name, poei_d
   entry->size = (uint64_t)header_size + data_size;
   entry->zip64 = entry->size + entry->size / 1000 + 1024 >= writer->wide; /* deflate grows by less than that */
   npz_put_local(writer, entry);
+  deflateParams(&writer->z, npz_shrinks(writer, data, data_size) ? NPZ_LEVEL : Z_NO_COMPRESSION, Z_DEFAULT_STRATEGY);
   npz_deflate(writer, entry, header, header_size, data_size == 0);
   if (data_size > 0) {
     npz_deflate(writer, entry, data, data_size, true);

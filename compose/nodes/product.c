@@ -5,30 +5,35 @@
  * are opened for evaluation where that changes no value. With a divisor the value is formed in a temporary, because
  * under a negative weight the order would otherwise be lost.
  *
+ * Children and factors are over coordinates of their own: ten thousand factors over two coordinates each take the room
+ * of twenty thousand, not of ten thousand rows. Slices are looked through.
+ *
  * Exact draws and log Z where the factors are independent: exponents 1 over disjoint coordinates.
  */
 #include <string.h>
 
 #include "compose/exact/gaussian.h"
 #include "compose/exact/table.h"
-#include "compose/nodes/node.h"
+#include "compose/nodes/view.h"
 #include "core/alloc.h"
 
 /* A factor that is drawn on its own. */
 typedef struct block {
-  const poe_expert *expert; /* over the block's coordinates; lives in the tree of the children  */
-  size_t n, offset;
-  const size_t *index; /* [n], NULL: offset .. offset + n - 1                              */
+  const poe_expert *expert; /* lives in the tree of the children */
+  poei_place_in place;
 } block;
 
 typedef struct product {
   poei_node node;
   double *exponent; /* [node.n] */
+  size_t **index;   /* [node.n] coordinates of each child, NULL: all of them */
   size_t n_factors;
-  poei_factor *factor; /* [n_factors] as evaluated, positive exponents first              */
-  bool divides;        /* some exponent is negative                                       */
-  unsigned char *wall; /* [dim] integer coordinates that only divisors bound; NULL: none  */
-  size_t n_blocks;     /* > 0: the product of independent blocks that can be drawn        */
+  poei_factor *factor;  /* [n_factors] as evaluated, positive exponents first             */
+  poei_place_in *place; /* [n_factors] where they are in a row                            */
+  size_t *inner;        /* the coordinates of the factors of nested products              */
+  bool divides;         /* some exponent is negative                                       */
+  unsigned char *wall;  /* [dim] integer coordinates that only divisors bound; NULL: none  */
+  size_t n_blocks;      /* > 0: the product of independent blocks that can be drawn        */
   block *block;
 } product;
 
@@ -43,12 +48,17 @@ static bool can_open(const poe_expert *child, double exponent) {
   return inner->wall == NULL && (exponent > 0.0 || !inner->divides);
 }
 
-static size_t count_factors(size_t n, poe_expert *const *children, const double *exponents) {
-  size_t count = 0;
-  for (size_t i = 0; i < n; i++) {
-    count += can_open(children[i], exponents[i]) ? ((const product *)poe_expert_self(children[i]))->n_factors : 1;
+/* How many factors there will be, and how many coordinates of those of nested products. */
+static void count_factors(const product *self, size_t *count, size_t *inner) {
+  *count = *inner = 0;
+  for (size_t i = 0; i < self->node.n; i++) {
+    bool open = can_open(self->node.child[i], self->exponent[i]);
+    const product *nested = open ? poe_expert_self(self->node.child[i]) : NULL;
+    *count += open ? nested->n_factors : 1;
+    for (size_t k = 0; open && self->index[i] != NULL && k < nested->n_factors; k++) {
+      *inner += poe_expert_traits(nested->factor[k].expert)->dim;
+    }
   }
-  return count;
 }
 
 /* Rank of evaluation: plain factors, factors that may be +inf, divisors. */
@@ -56,24 +66,44 @@ static int factor_rank(const poei_factor *factor) {
   return factor->exponent < 0.0 ? 2 : poei_node_diverges(factor->expert) ? 1 : 0;
 }
 
+/* The factors of the nested product `child` over coordinates index[] (NULL: all), appended to all[n]; what they need of
+ * coordinates is written to *room. */
+static size_t open_child(const product *child, double exponent, const size_t *index, poei_factor *all, size_t n,
+                         size_t **room) {
+  for (size_t k = 0; k < child->n_factors; k++) {
+    poei_factor factor = child->factor[k];
+    factor.exponent *= exponent;
+    if (index != NULL) {
+      size_t d = poe_expert_traits(factor.expert)->dim;
+      for (size_t j = 0; j < d; j++) {
+        (*room)[j] = index[factor.index == NULL ? j : factor.index[j]];
+      }
+      factor.index = *room;
+      *room += d;
+    }
+    all[n++] = factor;
+  }
+  return n;
+}
+
 static poe_status collect_factors(product *self, poe_error *error) {
-  size_t count = count_factors(self->node.n, self->node.child, self->exponent);
+  size_t count, inner, n = 0;
+  count_factors(self, &count, &inner);
   self->factor = poei_alloc(count, sizeof *self->factor);
+  self->place = poei_alloc(count, sizeof *self->place);
+  self->inner = poei_alloc(inner, sizeof *self->inner);
   poei_factor *all = poei_alloc(count, sizeof *all);
-  if (self->factor == NULL || all == NULL) {
+  if (self->factor == NULL || self->place == NULL || self->inner == NULL || all == NULL) {
     poei_free(all);
     return poe_error_set(error, POE_E_MEMORY, "out of memory");
   }
-  size_t n = 0;
+  size_t *room = self->inner;
   for (size_t i = 0; i < self->node.n; i++) {
     const poe_expert *child = self->node.child[i];
-    if (!can_open(child, self->exponent[i])) {
-      all[n++] = (poei_factor){child, self->exponent[i]};
-      continue;
-    }
-    const product *inner = poe_expert_self(child);
-    for (size_t k = 0; k < inner->n_factors; k++) {
-      all[n++] = (poei_factor){inner->factor[k].expert, inner->factor[k].exponent * self->exponent[i]};
+    if (can_open(child, self->exponent[i])) {
+      n = open_child(poe_expert_self(child), self->exponent[i], self->index[i], all, n, &room);
+    } else {
+      all[n++] = (poei_factor){child, self->exponent[i], self->index[i]};
     }
   }
   for (int rank = 0; rank <= 2; rank++) {
@@ -83,6 +113,9 @@ static poe_status collect_factors(product *self, poe_error *error) {
       }
     }
   }
+  for (size_t i = 0; i < n; i++) {
+    self->place[i] = poei_place_at(poe_expert_traits(self->factor[i].expert)->dim, self->factor[i].index);
+  }
   self->divides = n > 0 && self->factor[n - 1].exponent < 0.0;
   self->node.diverges = self->node.diverges || self->divides;
   poei_free(all);
@@ -91,42 +124,53 @@ static poe_status collect_factors(product *self, poe_error *error) {
 
 /* ---- traits ---- */
 
+/* The product's coordinate that is the j-th of child i. */
+static size_t coordinate(const product *self, size_t i, size_t j) {
+  return self->index[i] == NULL ? j : self->index[i][j];
+}
+
 /* An integer coordinate bounded by nobody takes the range on which the divisors are defined: beyond it the density is
  * taken to be 0, not a/0. */
 static poe_status set_walls(product *self, poe_error *error) {
-  for (size_t j = 0; j < self->node.traits.dim; j++) {
+  size_t dim = self->node.traits.dim;
+  for (size_t j = 0; j < dim; j++) {
     if (self->node.support[j].kind != POE_DISCRETE || !poei_support_unbounded(&self->node.support[j])) {
       continue;
     }
-    for (size_t i = 0; i < self->node.n; i++) {
-      if (self->exponent[i] < 0.0) {
-        poei_support_intersect(&self->node.support[j], &poe_expert_traits(self->node.child[i])->support[j]);
-      }
-    }
     if (self->wall == NULL) {
-      self->wall = poei_calloc(self->node.traits.dim, 1);
+      self->wall = poei_calloc(dim, 1);
     }
     if (self->wall == NULL) {
       return poe_error_set(error, POE_E_MEMORY, "out of memory");
     }
     self->wall[j] = 1;
   }
+  for (size_t i = 0; i < self->node.n && self->wall != NULL; i++) {
+    const poe_traits *traits = poe_expert_traits(self->node.child[i]);
+    for (size_t j = 0; j < traits->dim && self->exponent[i] < 0.0; j++) {
+      size_t c = coordinate(self, i, j);
+      if (self->wall[c]) {
+        poei_support_intersect(&self->node.support[c], &traits->support[j]);
+      }
+    }
+  }
   return POE_OK;
 }
 
 static poe_status set_support(product *self, poe_error *error) {
-  size_t dim = self->node.traits.dim;
   for (size_t i = 0; i < self->node.n; i++) {
-    const poe_support *support = poe_expert_traits(self->node.child[i])->support;
-    for (size_t j = 0; j < dim; j++) {
-      poe_support other = support[j];
+    const poe_traits *traits = poe_expert_traits(self->node.child[i]);
+    for (size_t j = 0; j < traits->dim; j++) {
+      poe_support other = traits->support[j];
+      size_t c = coordinate(self, i, j);
       if (self->exponent[i] < 0.0) { /* a divisor bounds nothing, but integers are integers */
         other.low = -INFINITY;
         other.high = INFINITY;
       }
-      if (!poei_support_intersect(&self->node.support[j], &other)) {
-        poe_error_set(error, POE_E_EMPTY, "the factors of the product share no value of coordinate %zu", j);
-        poe_error_hint(error, "their supports do not overlap: one is [%g, %g]", support[j].low, support[j].high);
+      if (!poei_support_intersect(&self->node.support[c], &other)) {
+        poe_error_set(error, POE_E_EMPTY, "the factors of the product share no value of coordinate %zu", c);
+        poe_error_hint(error, "their supports do not overlap: one is [%g, %g]", traits->support[j].low,
+                       traits->support[j].high);
         return POE_E_EMPTY;
       }
     }
@@ -134,9 +178,8 @@ static poe_status set_support(product *self, poe_error *error) {
   return set_walls(self, error);
 }
 
-/* Head, independent blocks, and what follows from them. scopes, inside: [n_factors]. */
-static poe_status set_blocks(product *self, const poei_scope *scopes, const poe_expert *const *inside,
-                             poe_error *error) {
+/* Head, independent blocks, and what follows from them. scopes: [n_factors]. */
+static poe_status set_blocks(product *self, const poei_scope *scopes, poe_error *error) {
   size_t dim = self->node.traits.dim;
   bool plain = true;
   for (size_t i = 0; i < self->n_factors; i++) {
@@ -156,8 +199,8 @@ static poe_status set_blocks(product *self, const poei_scope *scopes, const poe_
   bool known = true, sample = true;
   double log_z;
   for (size_t i = 0; i < self->n_factors; i++) {
-    known = known && poei_expert_known_log_z(inside[i], &log_z);
-    sample = sample && poei_expert_can(inside[i], POE_CAN_SAMPLE);
+    known = known && poei_expert_known_log_z(self->factor[i].expert, &log_z);
+    sample = sample && poei_expert_can(self->factor[i].expert, POE_CAN_SAMPLE);
   }
   if (!known && !sample) {
     return POE_OK;
@@ -168,12 +211,7 @@ static poe_status set_blocks(product *self, const poei_scope *scopes, const poe_
   }
   self->n_blocks = self->n_factors;
   for (size_t i = 0; i < self->n_factors; i++) {
-    const size_t *index = scopes[i].index;
-    bool contiguous = true;
-    for (size_t j = 1; index != NULL && j < scopes[i].n; j++) {
-      contiguous = contiguous && index[j] == index[0] + j;
-    }
-    self->block[i] = (block){inside[i], scopes[i].n, index == NULL ? 0 : index[0], contiguous ? NULL : index};
+    self->block[i] = (block){self->factor[i].expert, self->place[i]};
   }
   self->node.traits.capabilities |= (known ? POE_CAN_LOG_Z : 0u) | (sample ? POE_CAN_SAMPLE : 0u);
   return POE_OK;
@@ -197,9 +235,7 @@ static bool has_form(const product *self) {
     return false;
   }
   for (size_t i = 0; i < self->n_factors; i++) {
-    const poe_expert *inside;
-    poei_scope_of(self->factor[i].expert, &inside);
-    if (!poei_expert_can(inside, POE_CAN_FORM)) {
+    if (!poei_expert_can(self->factor[i].expert, POE_CAN_FORM)) {
       return false;
     }
   }
@@ -224,11 +260,24 @@ static void set_capabilities(product *self) {
   self->node.traits.offset_error = sqrt(variance);
 }
 
+static poe_status set_view(product *self, poe_error *error) {
+  poei_view_term *terms = poei_alloc(self->n_factors, sizeof *terms);
+  if (terms == NULL) {
+    return poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  for (size_t i = 0; i < self->n_factors; i++) {
+    terms[i] = (poei_view_term){self->factor[i].expert, self->factor[i].exponent, self->factor[i].index, NULL};
+  }
+  poe_status status = poei_node_view(&self->node, self->n_factors, terms, self->wall, true, error);
+  poei_free(terms);
+  return status;
+}
+
 static poe_status set_traits(product *self, poe_error *error) {
   for (size_t i = 0; i < self->node.n; i++) {
     const unsigned char *touch = poei_node_touch(self->node.child[i]);
-    for (size_t j = 0; j < self->node.traits.dim; j++) {
-      self->node.touch[j] |= touch == NULL || touch[j];
+    for (size_t j = 0; j < poe_expert_traits(self->node.child[i])->dim; j++) {
+      self->node.touch[coordinate(self, i, j)] |= touch == NULL || touch[j];
     }
   }
   poe_status status = set_support(self, error);
@@ -236,20 +285,19 @@ static poe_status set_traits(product *self, poe_error *error) {
     return status;
   }
   poei_scope *scopes = poei_alloc(self->n_factors, sizeof *scopes);
-  const poe_expert **inside = poei_alloc(self->n_factors, sizeof *inside);
-  if (scopes == NULL || inside == NULL) {
-    status = poe_error_set(error, POE_E_MEMORY, "out of memory");
-  } else {
-    for (size_t i = 0; i < self->n_factors; i++) {
-      scopes[i] = poei_scope_of(self->factor[i].expert, &inside[i]);
-    }
-    status = set_blocks(self, scopes, inside, error);
+  if (scopes == NULL) {
+    return poe_error_set(error, POE_E_MEMORY, "out of memory");
   }
+  for (size_t i = 0; i < self->n_factors; i++) {
+    scopes[i] = poei_scope_of(self->factor[i].expert, NULL);
+    scopes[i].index = self->factor[i].index;
+  }
+  status = set_blocks(self, scopes, error);
   poei_free(scopes);
-  poei_free(inside);
   if (status == POE_OK) {
     poei_node_publish_head(&self->node);
     set_capabilities(self);
+    status = set_view(self, error);
   }
   return status;
 }
@@ -258,8 +306,14 @@ static poe_status set_traits(product *self, poe_error *error) {
 
 static void product_destroy(void *state) {
   product *self = state;
+  for (size_t i = 0; self->index != NULL && i < self->node.n; i++) {
+    poei_free(self->index[i]);
+  }
+  poei_free(self->index);
   poei_free(self->exponent);
   poei_free(self->factor);
+  poei_free(self->place);
+  poei_free(self->inner);
   poei_free(self->block);
   poei_free(self->wall);
   poei_node_free(&self->node);
@@ -268,16 +322,20 @@ static void product_destroy(void *state) {
 static size_t product_scratch(const void *state, unsigned want, size_t n) {
   const product *self = state;
   size_t most = 0, dim = self->node.traits.dim;
+  if ((want & POE_WANT_ONEHOT) != 0) {
+    return poei_node_onehot_scratch(&self->node, n);
+  }
   if ((want & POE_WANT_SAMPLE) != 0) {
     for (size_t b = 0; b < self->n_blocks; b++) {
       size_t bytes = poei_child_scratch(self->block[b].expert, want, n);
-      bytes += self->block[b].index == NULL ? 0 : poe_scratch_need(n * self->block[b].n, sizeof(double));
+      const poei_place_in *place = &self->block[b].place;
+      bytes += place->index == NULL ? 0 : poe_scratch_need(n * place->n, sizeof(double));
       most = bytes > most ? bytes : most;
     }
     return most + poe_scratch_need(n, sizeof(poe_rng));
   }
   for (size_t i = 0; i < self->n_factors; i++) {
-    size_t bytes = poei_child_scratch(self->factor[i].expert, want, n);
+    size_t bytes = poei_place_scratch(self->factor[i].expert, &self->place[i], want, n);
     most = bytes > most ? bytes : most;
   }
   most += poe_scratch_need(n, sizeof(double));
@@ -303,7 +361,7 @@ static poe_status add_factors(const product *self, poe_rows rows, poe_weights we
       }
       powered.w = scaled;
     }
-    status = poei_child_eval(factor->expert, rows, powered, out, scratch, error);
+    status = poei_place_eval(factor->expert, &self->place[i], self->node.support, rows, powered, out, scratch, error);
   }
   poe_scratch_release(scratch, mark);
   return status;
@@ -344,18 +402,19 @@ static poe_status product_sample(const void *state, poe_rows_out rows, const poe
   const product *self = state;
   poe_status status = POE_OK;
   for (size_t b = 0; b < self->n_blocks && status == POE_OK; b++) {
-    const block *part_of = &self->block[b];
+    const poe_expert *expert = self->block[b].expert;
+    const poei_place_in *place = &self->block[b].place;
     size_t mark = poe_scratch_mark(scratch);
     poe_rng *own = poei_child_addresses(rows.n, at, (uint32_t)b, scratch);
-    if (part_of->index == NULL) {
-      poe_rows_out part = {rows.n, part_of->n, rows.ld, rows.x + part_of->offset};
-      status = poe_expert_sample(part_of->expert, part, own, scratch, error);
+    if (place->index == NULL) {
+      poe_rows_out part = {rows.n, place->n, rows.ld, rows.x + place->offset};
+      status = poe_expert_sample(expert, part, own, scratch, error);
     } else {
-      poe_rows_out part = {rows.n, part_of->n, part_of->n, poe_scratch_doubles(scratch, rows.n * part_of->n)};
-      status = poe_expert_sample(part_of->expert, part, own, scratch, error);
+      poe_rows_out part = {rows.n, place->n, place->n, poe_scratch_doubles(scratch, rows.n * place->n)};
+      status = poe_expert_sample(expert, part, own, scratch, error);
       for (size_t i = 0; i < rows.n && status == POE_OK; i++) {
-        for (size_t j = 0; j < part_of->n; j++) {
-          rows.x[i * rows.ld + part_of->index[j]] = part.x[i * part_of->n + j];
+        for (size_t j = 0; j < place->n; j++) {
+          rows.x[i * rows.ld + place->index[j]] = part.x[i * place->n + j];
         }
       }
     }
@@ -400,10 +459,9 @@ static poe_status product_form(const void *state, poe_form *form, poe_error *err
   poe_status status = POE_OK;
   size_t built = 0;
   for (; built < self->n_factors && status == POE_OK; built++) {
-    const poe_expert *inside;
-    scoped[built].index = poei_scope_of(self->factor[built].expert, &inside).index;
+    scoped[built].index = self->factor[built].index;
     scoped[built].exponent = self->factor[built].exponent;
-    status = poe_expert_form(inside, &scoped[built].form, error);
+    status = poe_expert_form(self->factor[built].expert, &scoped[built].form, error);
   }
   if (status == POE_OK) {
     status = combine_forms(self, scoped, form, error);
@@ -430,61 +488,107 @@ static const poe_expert_ops product_ops = {
     .sample = product_sample,
     .log_z = product_log_z,
     .form = product_form,
+    .local = &poei_node_local,
+    .onehot_grad_add = poei_node_onehot_grad_add,
 };
 
 /* ---- making and looking in ---- */
 
-static poe_status check(size_t dim, size_t n, const poe_expert *const *children, const double *exponents,
-                        poe_error *error) {
-  for (size_t i = 0; i < n; i++) {
-    size_t own = poe_expert_traits(children[i])->dim;
-    if (own != dim) {
-      return poe_error_set(error, POE_E_SHAPE, "factor %zu of the product has %zu coordinates, not %zu", i, own, dim);
+/* Checks one child over index[] (NULL: all); seen[dim] holds for each coordinate the last child that named it, plus 1.
+ */
+static poe_status check(size_t dim, size_t i, const poe_expert *child, const size_t *index, double exponent,
+                        size_t *seen, poe_error *error) {
+  size_t own = poe_expert_traits(child)->dim;
+  if (index == NULL && own != dim) {
+    return poe_error_set(error, POE_E_SHAPE, "factor %zu of the product has %zu coordinates, not %zu", i, own, dim);
+  }
+  if (!isfinite(exponent)) {
+    return poe_error_set(error, POE_E_DOMAIN, "exponent %zu of the product is not a finite number", i);
+  }
+  for (size_t j = 0; index != NULL && j < own; j++) {
+    if (index[j] >= dim) {
+      return poe_error_set(error, POE_E_SHAPE, "coordinate %zu is not among the %zu of the space", index[j], dim);
     }
-    if (!isfinite(exponents[i])) {
-      return poe_error_set(error, POE_E_DOMAIN, "exponent %zu of the product is not a finite number", i);
+    if (seen[index[j]] == i + 1) {
+      return poe_error_set(error, POE_E_SHAPE, "coordinate %zu is named twice", index[j]);
     }
+    seen[index[j]] = i + 1;
   }
   return POE_OK;
 }
 
-static poe_status fill(product *self, size_t n, const double *exponents, poe_error *error) {
-  self->exponent = poei_alloc(n, sizeof *self->exponent);
-  if (self->exponent == NULL) {
-    return poe_error_set(error, POE_E_MEMORY, "out of memory");
+/* index[n], or index[inner[n]] when both are given, on the heap. */
+static size_t *compose_index(size_t n, const size_t *index, const size_t *inner) {
+  size_t *own = poei_alloc(n, sizeof *own);
+  for (size_t j = 0; own != NULL && j < n; j++) {
+    own[j] = inner == NULL ? index[j] : index == NULL ? inner[j] : index[inner[j]];
   }
-  size_t kept = 0;
-  for (size_t i = 0; i < n; i++) {
-    if (exponents[i] != 0.0) {
-      self->exponent[kept++] = exponents[i];
-    }
-  }
-  poe_status status = collect_factors(self, error);
-  return status == POE_OK ? set_traits(self, error) : status;
+  return own;
 }
 
-poe_status poei_product_create(size_t dim, size_t n, const poe_expert *const *children, const double *exponents,
-                               poe_expert **out, poe_error *error) {
-  poe_status status = check(dim, n, children, exponents, error);
-  if (status != POE_OK) {
-    return status;
+/* The children that count: without slices, kept[n], exponents and indices into self. */
+static poe_status take_children(product *self, size_t n, const poe_expert *const *children, const size_t *const *index,
+                                const double *exponents, poe_error *error) {
+  self->exponent = poei_alloc(n, sizeof *self->exponent);
+  self->index = poei_calloc(n, sizeof *self->index);
+  if (self->exponent == NULL || self->index == NULL) {
+    return poe_error_set(error, POE_E_MEMORY, "out of memory");
   }
+  for (size_t i = 0, k = 0; i < n; i++) {
+    if (exponents[i] == 0.0) {
+      continue;
+    }
+    const size_t *outer = index == NULL ? NULL : index[i];
+    poei_scope scope = poei_scope_of(children[i], NULL); /* looks through a slice */
+    self->exponent[k] = exponents[i];
+    if (outer != NULL || scope.index != NULL) {
+      self->index[k] = compose_index(scope.n, outer, scope.index);
+      if (self->index[k] == NULL) {
+        return poe_error_set(error, POE_E_MEMORY, "out of memory");
+      }
+    }
+    k++;
+  }
+  return POE_OK;
+}
+
+/* kept[*n_kept]: the children with exponents other than 0, slices looked through. */
+static poe_status check_children(size_t dim, size_t n, const poe_expert *const *children, const size_t *const *index,
+                                 const double *exponents, const poe_expert **kept, size_t *n_kept, poe_error *error) {
+  size_t *seen = poei_calloc(dim, sizeof *seen);
+  poe_status status = seen == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory") : POE_OK;
+  *n_kept = 0;
+  for (size_t i = 0; i < n && status == POE_OK; i++) {
+    status = check(dim, i, children[i], index == NULL ? NULL : index[i], exponents[i], seen, error);
+    if (exponents[i] != 0.0) {
+      poei_scope_of(children[i], &kept[(*n_kept)++]);
+    }
+  }
+  poei_free(seen);
+  return status;
+}
+
+poe_status poei_product_create_scoped(size_t dim, size_t n, const poe_expert *const *children,
+                                      const size_t *const *index, const double *exponents, poe_expert **out,
+                                      poe_error *error) {
   const poe_expert **kept = poei_alloc(n, sizeof *kept);
+  size_t n_kept = 0;
   if (kept == NULL) {
     return poe_error_set(error, POE_E_MEMORY, "out of memory");
   }
-  size_t n_kept = 0;
-  for (size_t i = 0; i < n; i++) {
-    if (exponents[i] != 0.0) {
-      kept[n_kept++] = children[i];
-    }
-  }
-  product *self = poei_node_new(sizeof *self, dim, n_kept, kept, error);
+  poe_status status = check_children(dim, n, children, index, exponents, kept, &n_kept, error);
+  product *self = status == POE_OK ? poei_node_new(sizeof *self, dim, n_kept, kept, error) : NULL;
   poei_free(kept);
   if (self == NULL) {
-    return POE_E_MEMORY;
+    return status == POE_OK ? POE_E_MEMORY : status;
   }
-  status = fill(self, n, exponents, error);
+  status = take_children(self, n, children, index, exponents, error);
+  if (status == POE_OK) {
+    status = collect_factors(self, error);
+  }
+  if (status == POE_OK) {
+    status = set_traits(self, error);
+  }
   if (status != POE_OK) {
     product_destroy(self);
     return status;
@@ -492,8 +596,17 @@ poe_status poei_product_create(size_t dim, size_t n, const poe_expert *const *ch
   return poei_node_wrap(&product_ops, self, out, error);
 }
 
+poe_status poei_product_create(size_t dim, size_t n, const poe_expert *const *children, const double *exponents,
+                               poe_expert **out, poe_error *error) {
+  return poei_product_create_scoped(dim, n, children, NULL, exponents, out, error);
+}
+
 double poei_product_exponent(const poe_expert *expert, size_t index) {
   return ((const product *)poe_expert_self(expert))->exponent[index];
+}
+
+const size_t *poei_product_index(const poe_expert *expert, size_t index) {
+  return ((const product *)poe_expert_self(expert))->index[index];
 }
 
 const poei_factor *poei_product_factors(const poe_expert *expert, size_t *n) {
@@ -509,7 +622,8 @@ bool poei_product_has_walls(const poe_expert *expert) {
 static poe_status product_rebuild(const poei_node *node, const poe_expert *const *children, poe_expert **out,
                                   poe_error *error) {
   const product *self = (const product *)node;
-  return poei_product_create(node->traits.dim, node->n, children, self->exponent, out, error);
+  return poei_product_create_scoped(node->traits.dim, node->n, children, (const size_t *const *)self->index,
+                                    self->exponent, out, error);
 }
 
 const poei_node_look poei_product_look = {&product_ops, "product", product_rebuild};

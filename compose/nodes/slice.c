@@ -8,14 +8,13 @@
 
 #include "compose/exact/gaussian.h"
 #include "compose/exact/table.h"
-#include "compose/nodes/node.h"
+#include "compose/nodes/view.h"
 #include "core/alloc.h"
 
 typedef struct slice {
   poei_node node;
-  size_t n, offset;
-  bool contiguous;
-  size_t *index; /* [n] */
+  size_t *index; /* [place.n] */
+  poei_place_in place;
 } slice;
 
 static void slice_destroy(void *state) {
@@ -26,59 +25,25 @@ static void slice_destroy(void *state) {
 
 static size_t slice_scratch(const void *state, unsigned want, size_t n) {
   const slice *self = state;
-  size_t bytes = poei_child_scratch(self->node.child[0], want, n);
-  if (!self->contiguous) {
-    bytes += poe_scratch_need(n * self->n, sizeof(double));
-    bytes += (want & POE_WANT_GRAD) != 0 ? poe_scratch_need(n * self->n, sizeof(double)) : 0;
+  if ((want & POE_WANT_ONEHOT) != 0) {
+    return poei_node_onehot_scratch(&self->node, n);
   }
-  return bytes;
-}
-
-static poe_status eval_gathered(const slice *self, poe_rows rows, poe_weights weights, poe_accum out,
-                                poe_scratch *scratch, poe_error *error) {
-  size_t mark = poe_scratch_mark(scratch), d = self->n;
-  double *x = poe_scratch_doubles(scratch, rows.n * d);
-  for (size_t i = 0; i < rows.n; i++) {
-    for (size_t j = 0; j < d; j++) {
-      x[i * d + j] = rows.x[i * rows.ld + self->index[j]];
-    }
-  }
-  poe_accum part = {.logp = out.logp, .ldg = d};
-  if (out.grad != NULL) {
-    part.grad = poe_scratch_doubles(scratch, rows.n * d);
-    memset(part.grad, 0, rows.n * d * sizeof(double));
-  }
-  poe_status status = poei_child_eval(self->node.child[0], (poe_rows){rows.n, d, d, x}, weights, part, scratch, error);
-  for (size_t j = 0; j < d && status == POE_OK && out.grad != NULL; j++) {
-    if (self->node.support[self->index[j]].kind == POE_CONTINUOUS) {
-      for (size_t i = 0; i < rows.n; i++) {
-        out.grad[i * out.ldg + self->index[j]] += part.grad[i * d + j];
-      }
-    }
-  }
-  poe_scratch_release(scratch, mark);
-  return status;
+  return poei_place_scratch(self->node.child[0], &self->place, want, n);
 }
 
 static poe_status slice_eval_add(const void *state, poe_rows rows, poe_weights weights, poe_accum out,
                                  poe_scratch *scratch, poe_error *error) {
   const slice *self = state;
-  if (!self->contiguous) {
-    return eval_gathered(self, rows, weights, out, scratch, error);
-  }
-  rows.d = self->n;
-  rows.x += self->offset;
-  out.grad = out.grad == NULL ? NULL : out.grad + self->offset;
-  return poei_child_eval(self->node.child[0], rows, weights, out, scratch, error);
+  return poei_place_eval(self->node.child[0], &self->place, self->node.support, rows, weights, out, scratch, error);
 }
 
 static poe_status slice_sample(const void *state, poe_rows_out rows, const poe_rng *at, poe_scratch *scratch,
                                poe_error *error) {
   const slice *self = state;
-  if (self->contiguous) {
+  if (self->place.index == NULL) {
     return poe_expert_sample(self->node.child[0], rows, at, scratch, error);
   }
-  size_t mark = poe_scratch_mark(scratch), d = self->n;
+  size_t mark = poe_scratch_mark(scratch), d = self->place.n;
   double *x = poe_scratch_doubles(scratch, rows.n * d);
   poe_status status = poe_expert_sample(self->node.child[0], (poe_rows_out){rows.n, d, d, x}, at, scratch, error);
   for (size_t i = 0; i < rows.n && status == POE_OK; i++) {
@@ -125,6 +90,8 @@ static const poe_expert_ops slice_ops = {
     .sample = slice_sample,
     .log_z = slice_log_z,
     .form = slice_form,
+    .local = &poei_node_local,
+    .onehot_grad_add = poei_node_onehot_grad_add,
 };
 
 /* ---- making and looking in ---- */
@@ -143,28 +110,27 @@ static poe_status check_index(size_t n, size_t dim, const size_t *index, unsigne
   return POE_OK;
 }
 
-static void set_traits(slice *self) {
+static poe_status set_traits(slice *self, poe_error *error) {
   const poe_expert *child = self->node.child[0];
   const poe_traits *traits = poe_expert_traits(child);
   const unsigned char *touch = poei_node_touch(child);
-  self->contiguous = true;
-  self->offset = self->n == 0 ? 0 : self->index[0];
-  for (size_t j = 0; j < self->n; j++) {
+  self->place = poei_place_at(traits->dim, self->index);
+  for (size_t j = 0; j < traits->dim; j++) {
     size_t c = self->index[j];
     self->node.support[c] = traits->support[j];
     self->node.touch[c] = touch == NULL || touch[j];
     self->node.head[c] = traits->head != NULL && traits->head[j];
-    self->contiguous = self->contiguous && c == self->offset + j;
   }
   poei_node_publish_head(&self->node);
   unsigned own = traits->capabilities;
-  bool table = self->n > 0 && traits->support[0].kind == POE_DISCRETE;
-  if (self->n < self->node.traits.dim) {
+  bool table = traits->dim > 0 && traits->support[0].kind == POE_DISCRETE;
+  if (traits->dim < self->node.traits.dim) {
     own &= ~(unsigned)(POE_CAN_SAMPLE | POE_CAN_LOG_Z);
     own &= ~(table || self->node.traits.dim > POEI_FORM_MAX_DIM ? (unsigned)POE_CAN_FORM : 0u);
   }
   self->node.traits.capabilities = own;
   self->node.traits.offset_error = traits->offset_error;
+  return poei_node_view(&self->node, 1, &(poei_view_term){child, 1.0, self->index, NULL}, NULL, false, error);
 }
 
 poe_status poei_slice_create(const poe_expert *child, size_t dim, const size_t *index, poe_expert **out,
@@ -173,15 +139,17 @@ poe_status poei_slice_create(const poe_expert *child, size_t dim, const size_t *
   if (self == NULL) {
     return POE_E_MEMORY;
   }
-  self->n = poe_expert_traits(child)->dim;
-  self->index = poei_copy(index, self->n, sizeof *index);
+  size_t n = poe_expert_traits(child)->dim;
+  self->index = poei_copy(index, n, sizeof *index);
   poe_status status = self->index == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory")
-                                          : check_index(self->n, dim, index, self->node.touch, error);
+                                          : check_index(n, dim, index, self->node.touch, error);
+  if (status == POE_OK) {
+    status = set_traits(self, error);
+  }
   if (status != POE_OK) {
     slice_destroy(self);
     return status;
   }
-  set_traits(self);
   return poei_node_wrap(&slice_ops, self, out, error);
 }
 
@@ -193,8 +161,9 @@ static poe_status slice_rebuild(const poei_node *node, const poe_expert *const *
                                 poe_error *error) {
   const slice *self = (const slice *)node;
   size_t dim = poe_expert_traits(children[0])->dim;
-  if (dim != self->n) {
-    return poe_error_set(error, POE_E_SHAPE, "a slice of %zu coordinates cannot hold a density over %zu", self->n, dim);
+  if (dim != self->place.n) {
+    return poe_error_set(error, POE_E_SHAPE, "a slice of %zu coordinates cannot hold a density over %zu", self->place.n,
+                         dim);
   }
   return poei_slice_create(children[0], node->traits.dim, self->index, out, error);
 }

@@ -1,4 +1,4 @@
-/* Conformance entries of the Gaussian families: gaussian, linear_gaussian, gmm. */
+/* Conformance entries of the Gaussian families linear_gaussian and gmm. */
 #include <stdint.h>
 #include <string.h>
 
@@ -6,145 +6,6 @@
 #include "tests/conformance/conformance.h"
 #include "tests/conformance/reference.h"
 #include "tests/support/check.h"
-
-/* ---- gaussian ---- */
-
-static const double mean_one = 1.5, sd_one = 0.75;
-
-static poe_status gaussian_sd(poe_expert **expert, poe_error *error) {
-  poet_args a;
-  poet_args_start(&a, "gaussian");
-  poet_args_real_variable(&a, "x", 1);
-  poet_args_scalar(&a, "mean", &mean_one);
-  poet_args_scalar(&a, "sd", &sd_one);
-  return poe_expert_create(&poei_gaussian_ops, &a.args, expert, error);
-}
-
-static double gaussian_sd_value(const double *x) {
-  double z = (x[0] - mean_one) / sd_one;
-  return -0.5 * z * z - log(sd_one * sqrt(2.0 * acos(-1.0)));
-}
-
-static const double far_mean[2] = {1000.0, -3.0}, far_cov[4] = {2.0, -0.9, -0.9, 0.5};
-
-static poe_status gaussian_cov(poe_expert **expert, poe_error *error) {
-  poet_args a;
-  poet_args_start(&a, "gaussian");
-  poet_args_real_variable(&a, "x", 1);
-  poet_args_real_variable(&a, "y", 1);
-  poet_args_vector(&a, "mean", 2, far_mean);
-  poet_args_matrix(&a, "cov", 2, 2, far_cov);
-  return poe_expert_create(&poei_gaussian_ops, &a.args, expert, error);
-}
-
-static double gaussian_cov_value(const double *x) {
-  return reference_gaussian(2, x, far_mean, far_cov);
-}
-
-static void gaussian_cov_points(size_t n, size_t d, double *x) {
-  poet_points_normal(n, d, x);
-  for (size_t i = 0; i < n; i++) {
-    x[i * d] = far_mean[0] + 2.0 * x[i * d];
-    x[i * d + 1] = far_mean[1] + x[i * d + 1];
-  }
-}
-
-enum { WIDE = 13, LARGE = 40 };
-
-static poe_status gaussian_matrix(size_t d, const char *name, const double *matrix, poe_expert **expert,
-                                  poe_error *error) {
-  static const double mean = -0.25;
-  poet_args a;
-  poet_args_start(&a, "gaussian");
-  poet_args_real_variable(&a, "x", d);
-  poet_args_scalar(&a, "mean", &mean);
-  poet_args_matrix(&a, name, d, d, matrix);
-  return poe_expert_create(&poei_gaussian_ops, &a.args, expert, error);
-}
-
-static poe_status gaussian_precision(poe_expert **expert, poe_error *error) {
-  double cov[WIDE * WIDE], precision[WIDE * WIDE];
-  reference_cov(WIDE, 0.6, cov);
-  reference_inverse(WIDE, cov, precision);
-  return gaussian_matrix(WIDE, "precision", precision, expert, error);
-}
-
-static double gaussian_precision_value(const double *x) {
-  double cov[WIDE * WIDE], mean[WIDE];
-  reference_cov(WIDE, 0.6, cov);
-  for (size_t j = 0; j < WIDE; j++) {
-    mean[j] = -0.25;
-  }
-  return reference_gaussian(WIDE, x, mean, cov);
-}
-
-static poe_status gaussian_large(poe_expert **expert, poe_error *error) {
-  double cov[LARGE * LARGE];
-  reference_cov(LARGE, -0.5, cov);
-  return gaussian_matrix(LARGE, "cov", cov, expert, error);
-}
-
-static double gaussian_large_value(const double *x) {
-  double cov[LARGE * LARGE], mean[LARGE];
-  reference_cov(LARGE, -0.5, cov);
-  for (size_t j = 0; j < LARGE; j++) {
-    mean[j] = -0.25;
-  }
-  return reference_gaussian(LARGE, x, mean, cov);
-}
-
-static poe_status gaussian_diagonal(poe_expert **expert, poe_error *error) {
-  double sd[LARGE];
-  for (size_t j = 0; j < LARGE; j++) {
-    sd[j] = 0.5 + 0.1 * (double)j;
-  }
-  poet_args a;
-  poet_args_start(&a, "gaussian");
-  poet_args_real_variable(&a, "x", LARGE);
-  poet_args_vector(&a, "sd", LARGE, sd);
-  return poe_expert_create(&poei_gaussian_ops, &a.args, expert, error);
-}
-
-static double gaussian_diagonal_value(const double *x) {
-  double sum = 0.0;
-  for (size_t j = 0; j < LARGE; j++) {
-    double sd = 0.5 + 0.1 * (double)j, z = x[j] / sd;
-    sum += -0.5 * z * z - log(sd) - 0.5 * log(2.0 * acos(-1.0));
-  }
-  return sum;
-}
-
-static const poet_case gaussian_cases[] = {
-    {.name = "gaussian of one sd",
-     .build = gaussian_sd,
-     .points = poet_points_normal,
-     .log_density = gaussian_sd_value,
-     .sample = POET_SAMPLE_BOX,
-     .box = {-2.0, 5.0}},
-    {.name = "gaussian of a 2 x 2 covariance far from 0",
-     .build = gaussian_cov,
-     .points = gaussian_cov_points,
-     .log_density = gaussian_cov_value,
-     .tolerance = 1e-11,
-     .sample = POET_SAMPLE_BOX,
-     .box = {994.0, 1006.0, -6.0, 0.0}},
-    {.name = "gaussian of a precision",
-     .build = gaussian_precision,
-     .points = poet_points_normal,
-     .log_density = gaussian_precision_value,
-     .sample = POET_SAMPLE_STEIN},
-    {.name = "gaussian of a 40 x 40 covariance",
-     .build = gaussian_large,
-     .points = poet_points_normal,
-     .log_density = gaussian_large_value,
-     .sample = POET_SAMPLE_STEIN},
-    {.name = "gaussian of 40 sds",
-     .build = gaussian_diagonal,
-     .points = poet_points_normal,
-     .log_density = gaussian_diagonal_value,
-     .sample = POET_SAMPLE_STEIN},
-};
-POET_ENTRY(gaussian, gaussian_cases);
 
 /* ---- linear_gaussian ---- */
 
@@ -192,6 +53,58 @@ static double linear_dense_value(const double *v) {
   return reference_gaussian(LY, v, mean, linear_cov);
 }
 
+/* One number for A: it stays one. */
+enum { LS = 3 };
+static const double slope_a = -0.6, slope_b[LS] = {0.5, 0.0, 700.0}, slope_cov = 0.49;
+static const double slope_matrix[LS * LS] = {1.0, 0.3, 0.0, 0.3, 0.8, -0.2, 0.0, -0.2, 0.5};
+
+static poe_status linear_slope(bool dense, poe_expert **expert, poe_error *error) {
+  poet_args a;
+  poet_args_start(&a, "linear_gaussian");
+  poet_args_real_variable(&a, "y", LS);
+  poet_args_real_variable(&a, "x", LS);
+  poet_args_scalar(&a, "A", &slope_a);
+  poet_args_vector(&a, "b", LS, slope_b);
+  if (dense) {
+    poet_args_matrix(&a, "cov", LS, LS, slope_matrix);
+  } else {
+    poet_args_scalar(&a, "cov", &slope_cov);
+  }
+  return poe_expert_create(&poei_linear_gaussian_ops, &a.args, expert, error);
+}
+
+static poe_status linear_slope_plain(poe_expert **expert, poe_error *error) {
+  return linear_slope(false, expert, error);
+}
+
+static poe_status linear_slope_dense(poe_expert **expert, poe_error *error) {
+  return linear_slope(true, expert, error);
+}
+
+static double linear_slope_value(const double *v, const double *cov) {
+  double mean[LS];
+  for (size_t i = 0; i < LS; i++) {
+    mean[i] = slope_b[i] + slope_a * v[LS + i];
+  }
+  return reference_gaussian(LS, v, mean, cov);
+}
+
+static double linear_slope_plain_value(const double *v) {
+  const double cov[LS * LS] = {slope_cov, 0.0, 0.0, 0.0, slope_cov, 0.0, 0.0, 0.0, slope_cov};
+  return linear_slope_value(v, cov);
+}
+
+static double linear_slope_dense_value(const double *v) {
+  return linear_slope_value(v, slope_matrix);
+}
+
+static void linear_slope_points(size_t n, size_t d, double *x) {
+  poet_points_normal(n, d, x);
+  for (size_t i = 0; i < n; i++) {
+    x[i * d + 2] += slope_b[2];
+  }
+}
+
 static const poet_case linear_gaussian_cases[] = {
     {.name = "linear_gaussian of scalars",
      .build = linear_scalar,
@@ -201,6 +114,16 @@ static const poet_case linear_gaussian_cases[] = {
      .build = linear_dense,
      .points = poet_points_normal,
      .log_density = linear_dense_value},
+    {.name = "linear_gaussian by one number",
+     .build = linear_slope_plain,
+     .points = linear_slope_points,
+     .log_density = linear_slope_plain_value,
+     .tolerance = 1e-11},
+    {.name = "linear_gaussian by one number and a covariance",
+     .build = linear_slope_dense,
+     .points = linear_slope_points,
+     .log_density = linear_slope_dense_value,
+     .tolerance = 1e-11},
 };
 POET_ENTRY(linear_gaussian, linear_gaussian_cases);
 

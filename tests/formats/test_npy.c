@@ -169,6 +169,21 @@ static void hostile_files_are_refused(void **state) {
   }
 }
 
+/* One text of bytes, as scipy.sparse names a format, is its bytes. */
+static void one_text_is_bytes(void **state) {
+  (void)state;
+  poei_tensor_file *file = NULL;
+  poe_error error = {0};
+  build_npy(&bytes, 1, DICT("'|S3'", "()"), "csr", 3);
+  check_ok(poei_tensor_file_open(build_file(&bytes, "text.npy"), &file, &error), error);
+  const poei_tensor *tensor = poei_tensor_file_at(file, 0);
+  assert_int_equal(tensor->dtype, POEI_U8);
+  assert_int_equal(tensor->ndim, 1);
+  assert_int_equal(tensor->count, 3);
+  assert_memory_equal(tensor->data, "csr", 3);
+  poei_tensor_file_close(file);
+}
+
 static void preamble_is_checked(void **state) {
   (void)state;
   static const struct {
@@ -336,6 +351,7 @@ int main(void) {
       cmocka_unit_test(arrays_come_in_c_order),
       cmocka_unit_test(fortran_order_of_many_dimensions),
       cmocka_unit_test(hostile_files_are_refused),
+      cmocka_unit_test(one_text_is_bytes),
       cmocka_unit_test(preamble_is_checked),
       cmocka_unit_test(other_files_are_named),
       cmocka_unit_test(written_file_comes_back),

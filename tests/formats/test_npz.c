@@ -1,11 +1,13 @@
 /* Reading and writing npz archives: every field of the zip records that can lie has a case. */
 #include <string.h>
+#include <sys/stat.h>
 
 #include "core/alloc.h"
 #include "formats/npz_zip64.h"
 #include "formats/tensor_file.h"
 #include "formats/tensor_write.h"
 #include "formats/whole_file.h"
+#include "poe/rng.h"
 #include "tests/formats/build.h"
 #include "tests/support/check.h"
 
@@ -298,6 +300,39 @@ static void hostile_zip64_is_refused(void **state) {
   poei_free(data);
 }
 
+/* Large noise is not squeezed, large patterns are; both come back. */
+static void large_arrays(void **state) {
+  (void)state;
+  enum { N = 1 << 18 };
+  double *x = poei_alloc(N, sizeof *x);
+  for (int noise = 0; noise <= 1; noise++) {
+    for (size_t i = 0; i < N; i++) {
+      x[i] = (double)(i % 7);
+    }
+    if (noise) {
+      poe_rng_normals(poe_rng_seed(1), N, x);
+    }
+    const char *path = poet_temp_path("large.npz");
+    poei_npz_writer *writer = NULL;
+    poei_tensor_file *file = NULL;
+    poe_error error = {0};
+    size_t n = N, small = 3;
+    check_ok(poei_npz_writer_open(path, &writer, &error), error);
+    check_ok(poei_npz_writer_add(writer, "x", POEI_F64, 1, &n, x, &error), error);
+    check_ok(poei_npz_writer_add(writer, "y", POEI_F64, 1, &small, x, &error), error);
+    check_ok(poei_npz_writer_commit(writer, &error), error);
+    struct stat status;
+    assert_int_equal(stat(path, &status), 0);
+    size_t size = (size_t)status.st_size;
+    assert_true(noise ? size > N * sizeof *x && size < N * sizeof *x + 8192 : size < N * sizeof *x / 20);
+    check_ok(poei_tensor_file_open(path, &file, &error), error);
+    assert_memory_equal(poei_tensor_file_find(file, "x")->data, x, N * sizeof *x);
+    assert_memory_equal(poei_tensor_file_find(file, "y")->data, x, 3 * sizeof *x);
+    poei_tensor_file_close(file);
+  }
+  poei_free(x);
+}
+
 static void writer_refuses_and_aborts(void **state) {
   (void)state;
   poei_npz_writer *writer = NULL;
@@ -346,6 +381,7 @@ int main(void) {
       cmocka_unit_test(written_archive_comes_back),
       cmocka_unit_test(bytes_are_a_function_of_the_arrays),
       cmocka_unit_test(hostile_zip64_is_refused),
+      cmocka_unit_test(large_arrays),
       cmocka_unit_test(writer_refuses_and_aborts),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
