@@ -11,6 +11,7 @@
 #include <stdbool.h>
 
 #include "core/numerics.h"
+#include "core/special.h"
 
 #define SQRT_HALF 0.70710678118654752440
 #define SQRT_PI 1.77245385090551602730
@@ -108,25 +109,10 @@ double poei_normal_quantile(double p) {
 
 /* ---- gamma and beta functions ---- */
 
-/* log Gamma(x) minus Stirling's (x - 1/2) log x - x + log(2 pi) / 2, for x > 0. libm's lgamma is of no use here: its
- * difference at large arguments cancels, and it writes a global. */
-static double stirling_rest(double x) {
-  double shift = 0.0;
-  while (x < 12.0) { /* rest(x) = rest(x + 1) + (x + 1/2) log(1 + 1/x) - 1 */
-    shift += (x + 0.5) * log1p(1.0 / x) - 1.0;
-    x += 1.0;
-  }
-  double y = 1.0 / (x * x);
-  double series =
-      1.0 / 12.0 +
-      y * (-1.0 / 360.0 + y * (1.0 / 1260.0 + y * (-1.0 / 1680.0 + y * (1.0 / 1188.0 + y * (-691.0 / 360360.0)))));
-  return shift + series / x;
-}
-
 /* log B(a, 1/2), without cancellation for large a. */
 static double log_beta_half(double a) {
   /* log Gamma(a) - log Gamma(a + 1/2) by Stirling's terms, + log Gamma(1/2) */
-  double ratio = -a * log1p(0.5 / a) - 0.5 * log(a) + 0.5 + stirling_rest(a) - stirling_rest(a + 0.5);
+  double ratio = -a * log1p(0.5 / a) - 0.5 * log(a) + 0.5 + poei_stirling_rest(a) - poei_stirling_rest(a + 0.5);
   return ratio + log(SQRT_PI);
 }
 
@@ -240,7 +226,7 @@ double poei_student_quantile(double p, double df) {
 static double gamma_log_front(double a, double x) {
   double t = (x - a) / a;
   double excess = fabs(t) < 0.5 ? log1p(t) - t : log(x / a) - t; /* log(x/a) - x/a + 1 */
-  return a * excess - 0.5 * (POEI_LOG_2PI + log(a)) - stirling_rest(a);
+  return a * excess - 0.5 * (POEI_LOG_2PI + log(a)) - poei_stirling_rest(a);
 }
 
 double poei_chi_square_tail(double x, double df) {

@@ -8,30 +8,10 @@
 #include <string.h>
 
 #include "core/numerics.h"
+#include "core/special.h"
 #include "net/formula_nodes.h"
 
 /* ---- scalar functions that neither C nor core has in this form ---- */
-
-/* log |Gamma(x)|: of C's tgamma where that is in range, which keeps the zeros at 1 and 2 (lgamma writes a global);
- * above by Stirling's series, below by reflection (Abramowitz and Stegun 6.1.41, 6.1.17). */
-double poei_log_gamma(double x) {
-  if (isnan(x) || isinf(x)) {
-    return isnan(x) ? x : INFINITY;
-  }
-  if (x <= 0.0 && x == floor(x)) {
-    return INFINITY;
-  }
-  if (fabs(x) < 20.0) {
-    return log(fabs(tgamma(x)));
-  }
-  if (x < 0.0) {
-    double turn = x - floor(x); /* sin(pi x) up to its sign, without the rounding of pi * x */
-    return log(POEI_PI / sin(POEI_PI * turn)) - poei_log_gamma(1.0 - x);
-  }
-  double r = 1.0 / x, s = r * r;
-  double series = r * (1.0 / 12 - s * (1.0 / 360 - s * (1.0 / 1260 - s * (1.0 / 1680 - s * (1.0 / 1188)))));
-  return (x - 0.5) * log(x) - x + 0.5 * POEI_LOG_2PI + series;
-}
 
 /* Abramowitz and Stegun 6.3.18, 6.3.5, 6.3.7. */
 double poei_digamma(double x) {

@@ -31,8 +31,7 @@ struct poei_formula {
 
 /* The value of an operation on n >= 1 numbers: what constants are folded with. */
 double poei_formula_scalar(poei_formula_op op, size_t n, const double *args);
-/* Logarithm of the gamma function's size, and its derivative; NaN and infinities as in C; no global state. */
-double poei_log_gamma(double x);
+/* Derivative of log |Gamma(x)| (core/special.h); NaN and infinities as in C. */
 double poei_digamma(double x);
 
 #endif

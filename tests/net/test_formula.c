@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/alloc.h"
+#include "core/special.h"
 #include "net/formula_nodes.h"
 #include "tests/support/check.h"
 
