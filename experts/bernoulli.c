@@ -88,4 +88,7 @@ const poe_expert_ops poei_bernoulli_ops = {
     .sample = poei_independent_sample,
     .log_z = poei_independent_log_z,
     .form = poei_independent_form,
+    .structure = poei_independent_structure,
+    .local = &poei_independent_local,
+    .onehot_grad_add = poei_independent_onehot_grad_add,
 };

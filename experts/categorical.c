@@ -7,6 +7,7 @@
 
 #include "core/alloc.h"
 #include "core/numerics.h"
+#include "experts/discrete.h"
 #include "experts/family.h"
 #include "experts/independent.h"
 #include "experts/list.h"
@@ -16,29 +17,6 @@ static const poe_param categorical_params[] = {
     {"logits", POE_ARG_REAL, "k", NULL, "log probabilities up to a constant; or [d, k]"},
     {0},
 };
-
-/* The number of values, which all coordinates must share. */
-static poe_status categorical_values(const poe_args *args, size_t *k, poe_error *error) {
-  poe_status status = poei_family_need_finite(args, error);
-  size_t d = poe_args_dim(args);
-  for (size_t j = 0; status == POE_OK && j < d; j++) {
-    const poe_subject *subject = NULL;
-    const poe_support *support = poei_family_support(args, j, &subject);
-    if (support->low != 0.0 || support->high >= 9e15) {
-      return poe_error_set(error, POE_E_TYPE, "`%s` needs values 0, 1, ..., but those of `%s` start at %g", args->kind,
-                           subject->name, support->low);
-    }
-    size_t values = (size_t)support->high + 1;
-    if (j > 0 && values != *k) {
-      status =
-          poe_error_set(error, POE_E_SHAPE, "`%s` needs variables of equal range, but `%s` has %zu values, not %zu",
-                        args->kind, subject->name, values, *k);
-      poe_error_hint(error, "use one `%s` for each", args->kind);
-    }
-    *k = values;
-  }
-  return status;
-}
 
 static poe_status categorical_read(const poe_args *args, const char *name, poei_independent *made, poe_error *error) {
   const poe_arg *arg = poe_args_find(args, name);
@@ -73,7 +51,7 @@ static poe_status categorical_read(const poe_args *args, const char *name, poei_
 static poe_status categorical_create(const poe_args *args, void **self, poe_error *error) {
   static const char *const names[] = {"p", "logits"};
   size_t which = 0, k = 0;
-  poe_status status = categorical_values(args, &k, error);
+  poe_status status = poei_discrete_values(args, &k, error);
   if (status == POE_OK) {
     status = poei_family_one_of(args, 2, names, &which, error);
   }
@@ -107,4 +85,7 @@ const poe_expert_ops poei_categorical_ops = {
     .sample = poei_independent_sample,
     .log_z = poei_independent_log_z,
     .form = poei_independent_form,
+    .structure = poei_independent_structure,
+    .local = &poei_independent_local,
+    .onehot_grad_add = poei_independent_onehot_grad_add,
 };

@@ -27,6 +27,7 @@ static const poe_expert_ops closed_gaussians_ops = {
     .sample = poei_normals_sample,
     .log_z = poei_normals_log_z,
     .form = poei_normals_form,
+    .structure = poei_normals_structure,
 };
 
 static const poe_expert_ops closed_table_ops = {
@@ -41,6 +42,9 @@ static const poe_expert_ops closed_table_ops = {
     .sample = poei_states_sample,
     .log_z = poei_states_log_z,
     .form = poei_states_form,
+    .structure = poei_states_structure,
+    .local = &poei_states_local,
+    .onehot_grad_add = poei_states_onehot_grad_add,
 };
 
 static poe_status closed_wrap(const poe_expert_ops *ops, void *self, poe_expert **expert, poe_error *error) {

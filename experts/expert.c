@@ -25,10 +25,12 @@ struct poe_map {
 /* ---- arguments against the table of parameters ---- */
 
 /* Texts of any type are interchangeable here: which of them a word was is the language's business. */
-static bool arg_type_fits(poe_arg_type given, poe_arg_type wanted) {
+static bool arg_type_fits(poe_arg_type given, const poe_param *param) {
+  poe_arg_type wanted = param->type;
   bool given_text = given == POE_ARG_STRING || given == POE_ARG_SYMBOL || given == POE_ARG_FILE;
   bool wanted_text = wanted == POE_ARG_STRING || wanted == POE_ARG_SYMBOL || wanted == POE_ARG_FILE;
-  return given == wanted || (given_text && wanted_text);
+  bool or_word = wanted == POE_ARG_REAL && param->shape != NULL && strchr(param->shape, '|') != NULL;
+  return given == wanted || (given_text && (wanted_text || or_word));
 }
 
 static const char *arg_type_word(poe_arg_type type) {
@@ -77,7 +79,7 @@ static poe_status args_check(const char *kind, const poe_param *params, const po
       arg_hint_names(params, error);
       return POE_E_USAGE;
     }
-    if (!arg_type_fits(arg->type, param->type)) {
+    if (!arg_type_fits(arg->type, param)) {
       return poe_args_error(arg, error, POE_E_TYPE, "`%s` of `%s` must be %s, not %s", arg->name, kind,
                             arg_type_word(param->type), arg_type_word(arg->type));
     }

@@ -6,6 +6,7 @@
 #include "experts/factor_graph.h"
 
 #include "core/alloc.h"
+#include "experts/discrete.h"
 #include "experts/family.h"
 #include "experts/states.h"
 
@@ -15,7 +16,7 @@ typedef struct graph_link {
 } graph_link;
 
 struct poei_factor_graph {
-  size_t dim, widest; /* widest: the largest cardinality                              */
+  size_t dim;
   poe_factors factors;
   poe_support *support; /* [dim]                                                      */
   unsigned char *head;  /* [dim] or NULL                                              */
@@ -75,7 +76,6 @@ poe_status poei_factor_graph_create(size_t dim, poe_factors *factors, const unsi
   }
   for (size_t j = 0; j < dim; j++) {
     double low = factors->low[j];
-    made->widest = factors->cardinality[j] > made->widest ? factors->cardinality[j] : made->widest;
     made->support[j] = (poe_support){POE_DISCRETE, low, low + (double)(factors->cardinality[j] - 1), false, false};
   }
   made->factors = *factors;
@@ -104,15 +104,13 @@ void poei_factor_graph_traits(const void *self, poe_traits *traits) {
   traits->capabilities = POE_CAN_EVAL | POE_CAN_GRADIENT | POE_CAN_STRUCTURE | POE_CAN_LOCAL | POE_CAN_ONEHOT;
 }
 
-/* A row's states; for one-hot gradients also those of its factors, and a conditional. */
 size_t poei_factor_graph_scratch(const void *self, unsigned want, size_t n) {
   (void)n;
   const poei_factor_graph *graph = self;
-  size_t bytes = poe_scratch_need(graph->dim, sizeof(size_t));
   if ((want & POE_WANT_ONEHOT) != 0) {
-    bytes += poe_scratch_need(graph->factors.n, sizeof(size_t)) + poe_scratch_need(graph->widest, sizeof(double));
+    return poei_onehot_scratch(&poei_factor_graph_local, self, graph->dim, graph->support);
   }
-  return bytes;
+  return poe_scratch_need(graph->dim, sizeof(size_t));
 }
 
 /* state[dim] of a row: which value of each coordinate. 1, or 0 outside the support, or -1 for NaN. */
@@ -183,43 +181,67 @@ poe_status poei_factor_graph_structure(const void *self, poe_structure *structur
 
 /* ---- one coordinate at a time ---- */
 
-/* out[k_c] = sum of the factors that have coordinate c, at index[f] with its own part replaced by each value. */
-static void graph_conditional(const poei_factor_graph *graph, const size_t *state, const size_t *index, size_t c,
-                              double *out) {
+/* out[k_c] = sum of the factors that have coordinate c, at index[f] with its own value replaced by each one. */
+static void graph_conditional(const poei_factor_graph *graph, size_t own, const size_t *index, size_t c, double *out) {
   size_t values = graph->factors.cardinality[c];
   for (size_t v = 0; v < values; v++) {
     out[v] = 0.0;
   }
   for (size_t l = graph->first[c]; l < graph->first[c + 1]; l++) {
     const graph_link *link = &graph->link[l];
-    const double *table = graph->factors.factor[link->factor].log_value + index[link->factor] - state[c] * link->stride;
+    const double *table = graph->factors.factor[link->factor].log_value + index[link->factor] - own * link->stride;
     for (size_t v = 0; v < values; v++) {
       out[v] += table[v * link->stride];
     }
   }
 }
 
-/* A state of the single-site view: size_t [dim] states of the coordinates, [factors] states of the factors. */
+/* The single-site view. A coordinate outside its values counts as its first one in the factors' states. */
+typedef struct graph_view {
+  size_t outside; /* coordinates that are none of their values                              */
+  size_t dead;    /* factors that are -inf                                                  */
+  size_t own[];   /* [dim] states of the coordinates (cardinality: outside), [factors] states of the factors */
+} graph_view;
+
 static size_t graph_state_bytes(const void *self) {
   const poei_factor_graph *graph = self;
-  return (graph->dim + graph->factors.n) * sizeof(size_t);
+  return sizeof(graph_view) + (graph->dim + graph->factors.n) * sizeof(size_t);
 }
 
 static size_t graph_local_scratch(const void *self) {
-  (void)self;
-  return 0;
+  const poei_factor_graph *graph = self;
+  return poe_scratch_need(graph->dim, sizeof(size_t));
+}
+
+static bool graph_dead(const poei_factor_graph *graph, const graph_view *view, size_t f) {
+  return graph->factors.factor[f].log_value[view->own[graph->dim + f]] == -INFINITY;
+}
+
+/* How many of the factors that have coordinate c are -inf. */
+static size_t graph_dead_around(const poei_factor_graph *graph, const graph_view *view, size_t c) {
+  size_t dead = 0;
+  for (size_t l = graph->first[c]; l < graph->first[c + 1]; l++) {
+    dead += graph_dead(graph, view, graph->link[l].factor);
+  }
+  return dead;
 }
 
 static poe_status graph_open(const void *self, const double *x, void *state, poe_scratch *scratch, poe_error *error) {
-  (void)scratch;
+  (void)error;
   const poei_factor_graph *graph = self;
-  size_t *own = state;
-  if (graph_states(graph, x, own) <= 0) {
-    return poe_error_set(error, POE_E_DOMAIN, "the point is outside the support of the factor graph");
+  graph_view *view = state;
+  size_t mark = poe_scratch_mark(scratch), *inside = poe_scratch_bytes(scratch, graph->dim * sizeof *inside);
+  view->outside = view->dead = 0;
+  for (size_t j = 0; j < graph->dim; j++) {
+    view->own[j] = poei_state_index(x[j], graph->factors.low[j], graph->factors.cardinality[j]);
+    view->outside += view->own[j] == graph->factors.cardinality[j];
+    inside[j] = view->own[j] % graph->factors.cardinality[j];
   }
   for (size_t f = 0; f < graph->factors.n; f++) {
-    own[graph->dim + f] = factor_state(graph, &graph->factors.factor[f], own);
+    view->own[graph->dim + f] = factor_state(graph, &graph->factors.factor[f], inside);
+    view->dead += graph_dead(graph, view, f);
   }
+  poe_scratch_release(scratch, mark);
   return POE_OK;
 }
 
@@ -228,24 +250,35 @@ static poe_status graph_local_conditional(const void *self, void *state, size_t 
   (void)scratch;
   (void)error;
   const poei_factor_graph *graph = self;
-  const size_t *own = state;
-  graph_conditional(graph, own, own + graph->dim, j, out);
+  const graph_view *view = state;
+  size_t values = graph->factors.cardinality[j];
+  bool outside = view->own[j] == values;
+  if (view->outside > outside || view->dead > graph_dead_around(graph, view, j)) {
+    for (size_t v = 0; v < values; v++) {
+      out[v] = -INFINITY;
+    }
+    return POE_OK;
+  }
+  graph_conditional(graph, outside ? 0 : view->own[j], view->own + graph->dim, j, out);
   return POE_OK;
 }
 
 static poe_status graph_set(const void *self, void *state, size_t j, double value, poe_scratch *scratch,
                             poe_error *error) {
   (void)scratch;
+  (void)error;
   const poei_factor_graph *graph = self;
-  size_t *own = state, next = poei_state_index(value, graph->factors.low[j], graph->factors.cardinality[j]);
-  if (next == graph->factors.cardinality[j]) {
-    return poe_error_set(error, POE_E_DOMAIN, "coordinate %zu has no value %g", j, value);
-  }
+  graph_view *view = state;
+  size_t values = graph->factors.cardinality[j], next = poei_state_index(value, graph->factors.low[j], values);
+  view->dead -= graph_dead_around(graph, view, j);
   for (size_t l = graph->first[j]; l < graph->first[j + 1]; l++) {
-    size_t *index = &own[graph->dim + graph->link[l].factor];
-    *index = *index - own[j] * graph->link[l].stride + next * graph->link[l].stride;
+    size_t *index = &view->own[graph->dim + graph->link[l].factor];
+    *index = *index - view->own[j] % values * graph->link[l].stride + next % values * graph->link[l].stride;
   }
-  own[j] = next;
+  view->outside -= view->own[j] == values;
+  view->outside += next == values;
+  view->own[j] = next;
+  view->dead += graph_dead_around(graph, view, j);
   return POE_OK;
 }
 
@@ -259,27 +292,6 @@ const poe_local_ops poei_factor_graph_local = {
 
 poe_status poei_factor_graph_onehot_grad_add(const void *self, poe_rows rows, poe_weights weights, double *out,
                                              size_t ldo, poe_scratch *scratch, poe_error *error) {
-  (void)error;
   const poei_factor_graph *graph = self;
-  size_t mark = poe_scratch_mark(scratch);
-  size_t *state = poe_scratch_bytes(scratch, graph->dim * sizeof *state);
-  size_t *index = poe_scratch_bytes(scratch, graph->factors.n * sizeof *index);
-  double *value = poe_scratch_doubles(scratch, graph->widest);
-  for (size_t i = 0; i < rows.n; i++) {
-    double w = weights.w[i * weights.inc], *row = out + i * ldo;
-    if (w == 0.0 || graph_states(graph, rows.x + i * rows.ld, state) <= 0) {
-      continue;
-    }
-    for (size_t f = 0; f < graph->factors.n; f++) {
-      index[f] = factor_state(graph, &graph->factors.factor[f], state);
-    }
-    for (size_t j = 0; j < graph->dim; j++) {
-      graph_conditional(graph, state, index, j, value);
-      for (size_t v = 0; v < graph->factors.cardinality[j]; v++) {
-        *row++ += w * value[v];
-      }
-    }
-  }
-  poe_scratch_release(scratch, mark);
-  return POE_OK;
+  return poei_onehot_grad_add(&poei_factor_graph_local, self, graph->support, rows, weights, out, ldo, scratch, error);
 }

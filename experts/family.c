@@ -32,7 +32,7 @@ poe_status poei_family_need(const poe_args *args, poe_coordinate_kind kind, poe_
     if (kind == POE_CONTINUOUS) {
       poe_error_set(error, POE_E_TYPE, "`%s` is a density of real variables, but `%s` is discrete", args->kind,
                     subject->name);
-      poe_error_hint(error, "bernoulli, categorical, uniform and table are for discrete variables");
+      poe_error_hint(error, "bernoulli, categorical, poisson, uniform and table are for discrete variables");
     } else {
       poe_error_set(error, POE_E_TYPE, "`%s` needs discrete variables, but `%s` is real", args->kind, subject->name);
       poe_error_hint(error, "declare `%s` as binary or int(k)", subject->name);

@@ -28,5 +28,9 @@ poe_status poei_independent_sample(const void *self, poe_rows_out rows, const po
                                    poe_error *error);
 poe_status poei_independent_log_z(const void *self, double *log_z, poe_error *error);
 poe_status poei_independent_form(const void *self, poe_form *form, poe_error *error);
+poe_status poei_independent_structure(const void *self, poe_structure *structure, poe_error *error);
+extern const poe_local_ops poei_independent_local;
+poe_status poei_independent_onehot_grad_add(const void *self, poe_rows rows, poe_weights weights, double *out,
+                                            size_t ldo, poe_scratch *scratch, poe_error *error);
 
 #endif

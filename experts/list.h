@@ -9,7 +9,13 @@
 #define POEI_FAMILY_LIST(X)                                                                                            \
   X(gaussian)                                                                                                          \
   X(linear_gaussian)                                                                                                   \
-  X(gmm) X(student_t) X(laplace) X(uniform) X(formula) X(bernoulli) X(categorical) X(table) X(energy) X(uai)
+  X(gmm)                                                                                                               \
+  X(student_t)                                                                                                         \
+  X(laplace)                                                                                                           \
+  X(uniform)                                                                                                           \
+  X(exponential)                                                                                                       \
+  X(gamma) X(beta) X(lognormal) X(von_mises) X(poisson) X(kde) X(formula) X(bernoulli) X(categorical) X(table)         \
+      X(energy) X(uai) X(rbm) X(dbm) X(ising) X(potts) X(markov) X(hmm) X(automaton) X(regex)
 
 #define POEI_MAP_LIST(X) X(decoder)
 

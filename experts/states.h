@@ -11,6 +11,7 @@ typedef struct poei_states {
   double *cumulative;   /* [count] running sums of exp(log_value - its maximum)      */
   double log_z;         /* log of the sum                                            */
   poe_support *support; /* [dim] low .. low + cardinality - 1                        */
+  size_t *stride;       /* [dim] distance of neighbours in a coordinate              */
 } poei_states;
 
 /* Takes over a TABLE form (which is left zeroed) when it succeeds. POE_E_EMPTY when every value is -inf, POE_E_DOMAIN
@@ -26,6 +27,10 @@ poe_status poei_states_sample(const void *self, poe_rows_out rows, const poe_rng
                               poe_error *error);
 poe_status poei_states_log_z(const void *self, double *log_z, poe_error *error);
 poe_status poei_states_form(const void *self, poe_form *form, poe_error *error);
+poe_status poei_states_structure(const void *self, poe_structure *structure, poe_error *error);
+extern const poe_local_ops poei_states_local;
+poe_status poei_states_onehot_grad_add(const void *self, poe_rows rows, poe_weights weights, double *out, size_t ldo,
+                                       poe_scratch *scratch, poe_error *error);
 
 /* Index of a discrete value among `cardinality` states from `low`; cardinality when it is none of them. NaN is none. */
 size_t poei_state_index(double x, double low, size_t cardinality);

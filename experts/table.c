@@ -128,4 +128,7 @@ const poe_expert_ops poei_table_ops = {
     .sample = poei_states_sample,
     .log_z = poei_states_log_z,
     .form = poei_states_form,
+    .structure = poei_states_structure,
+    .local = &poei_states_local,
+    .onehot_grad_add = poei_states_onehot_grad_add,
 };

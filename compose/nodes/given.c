@@ -7,15 +7,17 @@
 
 #include "compose/exact/gaussian.h"
 #include "compose/exact/table.h"
-#include "compose/nodes/node.h"
+#include "compose/nodes/view.h"
 #include "core/alloc.h"
 
 typedef struct given {
   poei_node node;
-  size_t n, full; /* clamped coordinates, all coordinates of the child */
-  size_t *index;  /* [n]                                                */
-  double *value;  /* [n]                                                */
-  size_t *free;   /* [dim] the child's coordinate of each free one      */
+  size_t n, full;  /* clamped coordinates, all coordinates of the child */
+  size_t *index;   /* [n]                                                */
+  double *value;   /* [n]                                                */
+  size_t *free;    /* [dim] the child's coordinate of each free one      */
+  size_t *inverse; /* [full] the free coordinate of each of the child's; SIZE_MAX: clamped */
+  double *clamp;   /* [full] its value, where it is clamped                */
 } given;
 
 static void given_destroy(void *state) {
@@ -23,11 +25,16 @@ static void given_destroy(void *state) {
   poei_free(self->index);
   poei_free(self->value);
   poei_free(self->free);
+  poei_free(self->inverse);
+  poei_free(self->clamp);
   poei_node_free(&self->node);
 }
 
 static size_t given_scratch(const void *state, unsigned want, size_t n) {
   const given *self = state;
+  if ((want & POE_WANT_ONEHOT) != 0) {
+    return poei_node_onehot_scratch(&self->node, n);
+  }
   size_t bytes = poei_child_scratch(self->node.child[0], want, n) + poe_scratch_need(n * self->full, sizeof(double));
   return bytes + ((want & POE_WANT_GRAD) != 0 ? poe_scratch_need(n * self->full, sizeof(double)) : 0);
 }
@@ -89,6 +96,8 @@ static const poe_expert_ops given_ops = {
     .scratch = given_scratch,
     .eval_add = given_eval_add,
     .form = given_form,
+    .local = &poei_node_local,
+    .onehot_grad_add = poei_node_onehot_grad_add,
 };
 
 /* ---- making and looking in ---- */
@@ -121,7 +130,7 @@ static poe_status check(const poe_expert *child, size_t n, const size_t *index, 
   return POE_OK;
 }
 
-static void set_traits(given *self, const unsigned char *clamped) {
+static poe_status set_traits(given *self, const unsigned char *clamped, poe_error *error) {
   const poe_expert *child = self->node.child[0];
   const poe_traits *traits = poe_expert_traits(child);
   const unsigned char *touch = poei_node_touch(child);
@@ -129,8 +138,10 @@ static void set_traits(given *self, const unsigned char *clamped) {
   for (size_t c = 0, j = 0; c < self->full; c++) {
     if (clamped[c]) {
       whole_head = whole_head && !traits->head[c];
+      self->inverse[c] = SIZE_MAX;
       continue;
     }
+    self->inverse[c] = j;
     self->free[j] = c;
     self->node.support[j] = traits->support[c];
     self->node.touch[j] = touch == NULL || touch[c];
@@ -140,8 +151,12 @@ static void set_traits(given *self, const unsigned char *clamped) {
     memset(self->node.head, 0, self->node.traits.dim);
   }
   poei_node_publish_head(&self->node);
+  for (size_t k = 0; k < self->n; k++) {
+    self->clamp[self->index[k]] = self->value[k];
+  }
   self->node.traits.capabilities = traits->capabilities & (POE_CAN_EVAL | POE_CAN_GRADIENT | POE_CAN_FORM);
   self->node.traits.offset_error = traits->offset_error;
+  return poei_node_view(&self->node, 1, &(poei_view_term){child, 1.0, self->inverse, self->clamp}, NULL, false, error);
 }
 
 poe_status poei_given_create(const poe_expert *child, size_t n, const size_t *index, const double *value,
@@ -161,14 +176,17 @@ poe_status poei_given_create(const poe_expert *child, size_t n, const size_t *in
   self->index = poei_copy(index, n, sizeof *index);
   self->value = poei_copy(value, n, sizeof *value);
   self->free = poei_alloc(full - n, sizeof *self->free);
+  self->inverse = poei_alloc(full, sizeof *self->inverse);
+  self->clamp = poei_calloc(full, sizeof *self->clamp);
   poe_status status = POE_OK;
-  if (self->index == NULL || self->value == NULL || self->free == NULL) {
+  if (self->index == NULL || self->value == NULL || self->free == NULL || self->inverse == NULL ||
+      self->clamp == NULL) {
     status = poe_error_set(error, POE_E_MEMORY, "out of memory");
   } else {
     status = check(child, n, index, value, clamped, error);
   }
   if (status == POE_OK) {
-    set_traits(self, clamped);
+    status = set_traits(self, clamped, error);
   }
   poei_free(clamped);
   if (status != POE_OK) {

@@ -54,6 +54,7 @@ void poei_node_free(poei_node *node) {
   for (size_t i = 0; i < node->n; i++) {
     poe_expert_release(node->child[i]);
   }
+  poei_view_destroy(node->view);
   poei_free(node->child);
   poei_free(node->support);
   poei_free(node->head);

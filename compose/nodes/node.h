@@ -14,6 +14,8 @@ enum {
   POEI_FORM_MAX_STATES = 1 << 20   /* nor tables with more states                               */
 };
 
+typedef struct poei_view poei_view;
+
 typedef struct poei_node {
   poe_traits traits;    /* support and head point at the arrays below                              */
   poe_support *support; /* [dim]                                                                   */
@@ -22,6 +24,7 @@ typedef struct poei_node {
   bool diverges;        /* has a divisor inside, so that +inf is possible                          */
   size_t n;
   poe_expert **child; /* [n] retained; filled in order, so that destroy works half-way            */
+  poei_view *view;    /* POE_CAN_LOCAL, POE_CAN_ONEHOT; NULL: neither (view.h)                    */
 } poei_node;
 
 /* How a kind of node is taken apart and put together again. */
@@ -73,6 +76,38 @@ void poei_accum_rows(size_t n, size_t d, const double *value, const double *grad
 /* at[n] -> addresses of child `index`, taken from the scratch. */
 poe_rng *poei_child_addresses(size_t n, const poe_rng *at, uint32_t index, poe_scratch *scratch);
 
+/* ---- one site at a time (view.c) ---- */
+
+typedef struct poei_view_term poei_view_term;
+
+/* Gives a node, whose other traits are set, the single-site view and the one-hot gradient of a sum of terms[n] (copied;
+ * view.h), where they exist, with their capabilities. wall[dim] (or NULL) marks coordinates outside of whose support
+ * the node vanishes though no term says so. evaluates: terms without a view of their own are evaluated instead;
+ * otherwise the node has a view only when all of them have. */
+poe_status poei_node_view(poei_node *node, size_t n, const poei_view_term *terms, const unsigned char *wall,
+                          bool evaluates, poe_error *error);
+void poei_view_destroy(poei_view *view);
+/* The slots of nodes that have them, and the part of `scratch` for POE_WANT_ONEHOT. */
+extern const poe_local_ops poei_node_local;
+size_t poei_node_onehot_scratch(const poei_node *node, size_t n);
+poe_status poei_node_onehot_grad_add(const void *self, poe_rows rows, poe_weights weights, double *out, size_t ldo,
+                                     poe_scratch *scratch, poe_error *error);
+
+/* ---- part of a row (scoped.c) ---- */
+
+/* Where an expert's coordinates are in a larger row. */
+typedef struct poei_place_in {
+  size_t n, offset;
+  const size_t *index; /* [n] borrowed; NULL: offset .. offset + n - 1 */
+} poei_place_in;
+
+/* The place index[n]; index NULL: the first n. */
+poei_place_in poei_place_at(size_t n, const size_t *index);
+/* Scratch and eval_add of a child over part of the rows; support[rows.d] is the larger space's. Like poei_child_*. */
+size_t poei_place_scratch(const poe_expert *child, const poei_place_in *place, unsigned want, size_t n);
+poe_status poei_place_eval(const poe_expert *child, const poei_place_in *place, const poe_support *support,
+                           poe_rows rows, poe_weights weights, poe_accum out, poe_scratch *scratch, poe_error *error);
+
 /* ---- supports (support.c) ---- */
 
 poe_support poei_support_reals(void);
@@ -112,8 +147,9 @@ poe_status poei_scopes_partition(size_t dim, size_t n, const poei_scope *scopes,
 
 /* The factors of a product as they are evaluated: nested products opened where that changes nothing. */
 typedef struct poei_factor {
-  const poe_expert *expert;
+  const poe_expert *expert; /* over its own coordinates, never a slice */
   double exponent;
+  const size_t *index; /* [its dim] coordinates of the product; NULL: all of them */
 } poei_factor;
 const poei_factor *poei_product_factors(const poe_expert *expert, size_t *n);
 /* True when the product is more than its factors: 0 on integers where only its divisors end. Then it is not opened. */
@@ -121,8 +157,5 @@ bool poei_product_has_walls(const poe_expert *expert);
 /* A mixture whose weights carry estimates: offset_error is added in quadrature. */
 poe_status poei_mixture_create_estimated(size_t n, const poe_expert *const *children, const double *log_weights,
                                          double offset_error, poe_expert **out, poe_error *error);
-/* A transform by the given support[dim] instead of the child's. jacobian false: log p(x(u)) alone. */
-poe_status poei_transform_create_over(const poe_expert *child, const poe_support *support, bool jacobian,
-                                      poe_expert **out, poe_error *error);
 
 #endif

@@ -10,7 +10,7 @@
 
 /* X(kind) */
 #define POEI_NODE_LIST(X)                                                                                              \
-  X(product) X(mixture) X(normalise) X(slice) X(plate) X(given) X(through) X(restrict) X(transform)
+  X(product) X(mixture) X(normalise) X(slice) X(plate) X(given) X(through) X(restrict) X(transform) X(marginal)
 
 typedef enum poei_node_kind {
   POEI_NODE_LEAF, /* not a node: a family, a closed form, a plug-in */
@@ -24,6 +24,12 @@ typedef enum poei_node_kind {
  * intersection over positive exponents; an empty one is POE_E_EMPTY naming the coordinate. */
 poe_status poei_product_create(size_t dim, size_t n, const poe_expert *const *children, const double *exponents,
                                poe_expert **out, poe_error *error);
+/* The same with child i over coordinates index[i] of the product (distinct; NULL: over all of them), so that a product
+ * of many factors over a few coordinates each takes no more room than they do. A slice given as a child is taken as
+ * what is in it, over the slice's index. */
+poe_status poei_product_create_scoped(size_t dim, size_t n, const poe_expert *const *children,
+                                      const size_t *const *index, const double *exponents, poe_expert **out,
+                                      poe_error *error);
 /* sum_k exp(log_weight_k) child_k over equal coordinates; children are taken as they are (the language wraps each in
  * normalise where the language says so). Online log-sum-exp, one temporary. log Z = log sum_k w_k Z_k when all are
  * known. */
@@ -48,9 +54,18 @@ poe_status poei_through_create(const poe_map *map, const poe_expert *child, poe_
 /* child restricted to the box support[dim]: -inf outside, not renormalised. */
 poe_status poei_restrict_create(const poe_expert *child, const poe_support *support, poe_expert **out,
                                 poe_error *error);
+/* child with coordinates index[n] integrated out at inverse temperature beta > 0: (1/beta) log int exp(beta log p), or
+ * maximised over when beta is infinite; over the remaining coordinates in order. It can be evaluated where the latent
+ * coordinates have at most POEI_MARGINAL_STATES joint values. */
+enum { POEI_MARGINAL_STATES = 4096 };
+poe_status poei_marginal_create(const poe_expert *child, size_t n, const size_t *index, double beta, poe_expert **out,
+                                poe_error *error);
 /* child in unconstrained coordinates u: log p(x(u)) + log |dx/du|. Continuous coordinates only: identity, log, -log or
  * logit by the child's support. Applied once, at the root. */
 poe_status poei_transform_create(const poe_expert *child, poe_expert **out, poe_error *error);
+/* A transform by the given support[dim] instead of the child's. jacobian false: log p(x(u)) alone. */
+poe_status poei_transform_create_over(const poe_expert *child, const poe_support *support, bool jacobian,
+                                      poe_expert **out, poe_error *error);
 /* u[n, ld] -> x and back (in place is allowed); `expert` must be a transform node. */
 void poei_transform_constrain(const poe_expert *expert, size_t n, const double *u, size_t ldu, double *x, size_t ldx);
 void poei_transform_unconstrain(const poe_expert *expert, size_t n, const double *x, size_t ldx, double *u, size_t ldu);
@@ -66,6 +81,7 @@ poe_status poei_node_rebuild(const poe_expert *expert, const poe_expert *const *
                              poe_error *error);
 
 double poei_product_exponent(const poe_expert *expert, size_t index);
+const size_t *poei_product_index(const poe_expert *expert, size_t index); /* [child dim]; NULL: all coordinates */
 double poei_mixture_log_weight(const poe_expert *expert, size_t index);
 double poei_normalise_log_z(const poe_expert *expert, double *std_error); /* NaN: a hole */
 const size_t *poei_slice_index(const poe_expert *expert);                 /* [child dim] */
@@ -74,6 +90,10 @@ const size_t *poei_plate_index(const poe_expert *expert); /* [m, child dim] */
 size_t poei_given_count(const poe_expert *expert);
 const size_t *poei_given_index(const poe_expert *expert);
 const double *poei_given_value(const poe_expert *expert);
+double poei_marginal_beta(const poe_expert *expert);
+size_t poei_marginal_count(const poe_expert *expert);
+const size_t *poei_marginal_latent(const poe_expert *expert); /* [count] ascending */
+const size_t *poei_marginal_free(const poe_expert *expert);   /* [dim] the child's coordinates, ascending */
 const poe_map *poei_through_map(const poe_expert *expert);
 
 #endif

@@ -6,7 +6,7 @@
  */
 #include <string.h>
 
-#include "compose/nodes/node.h"
+#include "compose/nodes/view.h"
 #include "core/alloc.h"
 
 typedef struct normalise {
@@ -20,6 +20,9 @@ static void normalise_destroy(void *self) {
 
 static size_t normalise_scratch(const void *state, unsigned want, size_t n) {
   const normalise *self = state;
+  if ((want & POE_WANT_ONEHOT) != 0) {
+    return poei_node_onehot_scratch(&self->node, n);
+  }
   return poei_child_scratch(self->node.child[0], want, n);
 }
 
@@ -88,6 +91,8 @@ static const poe_expert_ops normalise_ops = {
     .sample = normalise_sample,
     .log_z = normalise_log_z,
     .form = normalise_form,
+    .local = &poei_node_local,
+    .onehot_grad_add = poei_node_onehot_grad_add,
 };
 
 poe_status poei_normalise_create(const poe_expert *child, double log_z, double std_error, poe_expert **out,
@@ -113,6 +118,11 @@ poe_status poei_normalise_create(const poe_expert *child, double log_z, double s
   if (!isnan(log_z)) {
     self->node.traits.capabilities = traits->capabilities | POE_CAN_LOG_Z;
     self->node.traits.offset_error = std_error;
+  }
+  poe_status status = poei_node_view(&self->node, 1, &(poei_view_term){child, 1.0, NULL, NULL}, NULL, false, error);
+  if (status != POE_OK) {
+    normalise_destroy(self);
+    return status;
   }
   return poei_node_wrap(&normalise_ops, self, out, error);
 }

@@ -8,7 +8,7 @@
 
 #include "compose/exact/gaussian.h"
 #include "compose/exact/table.h"
-#include "compose/nodes/node.h"
+#include "compose/nodes/view.h"
 #include "core/alloc.h"
 
 enum { BLOCK_ROWS = 256 }; /* rows per call of the child, at least */
@@ -34,6 +34,9 @@ static size_t block_rows(const plate *self, size_t n) {
 static size_t plate_scratch(const void *state, unsigned want, size_t n) {
   const plate *self = state;
   const poe_expert *child = self->node.child[0];
+  if ((want & POE_WANT_ONEHOT) != 0) {
+    return poei_node_onehot_scratch(&self->node, n);
+  }
   if ((want & POE_WANT_SAMPLE) != 0) {
     return poei_child_scratch(child, want, n) + poe_scratch_need(n * self->d, sizeof(double)) +
            poe_scratch_need(n, sizeof(poe_rng));
@@ -172,6 +175,8 @@ static const poe_expert_ops plate_ops = {
     .sample = plate_sample,
     .log_z = plate_log_z,
     .form = plate_form,
+    .local = &poei_node_local,
+    .onehot_grad_add = poei_node_onehot_grad_add,
 };
 
 /* ---- making and looking in ---- */
@@ -221,6 +226,19 @@ static void set_capabilities(plate *self) {
   self->node.traits.offset_error = traits->offset_error * (double)self->m;
 }
 
+static poe_status set_view(plate *self, poe_error *error) {
+  poei_view_term *terms = poei_alloc(self->m, sizeof *terms);
+  if (terms == NULL) {
+    return poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  for (size_t set = 0; set < self->m; set++) {
+    terms[set] = (poei_view_term){self->node.child[0], 1.0, &self->index[set * self->d], NULL};
+  }
+  poe_status status = poei_node_view(&self->node, self->m, terms, NULL, true, error);
+  poei_free(terms);
+  return status;
+}
+
 static poe_status set_traits(plate *self, poe_error *error) {
   poe_status status = set_supports(self, error);
   if (status != POE_OK) {
@@ -244,7 +262,7 @@ static poe_status set_traits(plate *self, poe_error *error) {
   poei_free(scopes);
   poei_node_publish_head(&self->node);
   set_capabilities(self);
-  return status;
+  return status == POE_OK ? set_view(self, error) : status;
 }
 
 poe_status poei_plate_create(const poe_expert *child, size_t m, size_t dim, const size_t *index, poe_expert **out,

@@ -5,7 +5,7 @@
  */
 #include <string.h>
 
-#include "compose/nodes/node.h"
+#include "compose/nodes/view.h"
 #include "core/alloc.h"
 
 typedef struct restricted {
@@ -21,6 +21,9 @@ static void restrict_destroy(void *state) {
 
 static size_t restrict_scratch(const void *state, unsigned want, size_t n) {
   const restricted *self = state;
+  if ((want & POE_WANT_ONEHOT) != 0) {
+    return poei_node_onehot_scratch(&self->node, n);
+  }
   size_t bytes = poei_child_scratch(self->node.child[0], want, n) + poe_scratch_need(n, sizeof(double));
   return bytes + ((want & POE_WANT_GRAD) != 0 ? poe_scratch_need(n * self->node.traits.dim, sizeof(double)) : 0);
 }
@@ -82,9 +85,25 @@ static const poe_expert_ops restrict_ops = {
     .sample = restrict_sample,
     .log_z = restrict_log_z,
     .form = restrict_form,
+    .local = &poei_node_local,
+    .onehot_grad_add = poei_node_onehot_grad_add,
 };
 
 /* ---- making ---- */
+
+/* Outside the box every coordinate is beyond a wall. */
+static poe_status set_view(restricted *self, poe_error *error) {
+  size_t dim = self->node.traits.dim;
+  unsigned char *wall = poei_alloc(dim, 1);
+  if (wall == NULL) {
+    return poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  memset(wall, 1, dim);
+  poei_view_term term = {self->node.child[0], 1.0, NULL, NULL};
+  poe_status status = poei_node_view(&self->node, 1, &term, wall, false, error);
+  poei_free(wall);
+  return status;
+}
 
 static poe_status set_traits(restricted *self, poe_error *error) {
   const poe_expert *child = self->node.child[0];
@@ -110,7 +129,7 @@ static poe_status set_traits(restricted *self, poe_error *error) {
   self->node.traits.capabilities =
       trivial ? traits->capabilities : traits->capabilities & (POE_CAN_EVAL | POE_CAN_GRADIENT);
   self->node.traits.offset_error = traits->offset_error;
-  return POE_OK;
+  return set_view(self, error);
 }
 
 poe_status poei_restrict_create(const poe_expert *child, const poe_support *support, poe_expert **out,

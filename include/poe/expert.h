@@ -97,8 +97,8 @@ enum { POE_MAX_DIMS = 8 };
 typedef struct poe_param {
   const char *name;
   poe_arg_type type;
-  const char
-      *shape; /* in words for REAL: "", "d", "k", "k,d", "d,d" ...; for SYMBOL the words allowed "a|b|c"; else "" */
+  const char *shape;    /* in words for REAL: "", "d", "k", "k,d", "d,d" ..., and words that may stand for the numbers
+                           "d|a|b" (the argument then comes as a SYMBOL); for SYMBOL the words allowed "a|b|c"; else "" */
   const char *fallback; /* text of the default; NULL = none (required, or one of several alternatives)      */
   const char *doc;      /* one line                                                                        */
 } poe_param;
@@ -205,7 +205,7 @@ typedef struct poe_sparse_gaussian {
 
 /* The statistics T_s of exponential families on one coordinate. X(identifier, T(x) in words) */
 #define POE_STATISTIC_LIST(X)                                                                                          \
-  X(X, "x")                                                                                                            \
+  X(IDENTITY, "x")                                                                                                     \
   X(SQUARE, "x^2")                                                                                                     \
   X(LOG, "log x")                                                                                                      \
   X(LOG_COMPLEMENT, "log(1 - x)")                                                                                      \
@@ -294,14 +294,14 @@ typedef struct poe_local_ops {
   size_t (*state_bytes)(const void *self);
   /* Scratch that each of the calls below may take (and releases). */
   size_t (*scratch)(const void *self);
-  /* The state of row x[dim]. */
+  /* The state of row x[dim]; values outside the support are allowed, the density is 0 there. */
   poe_status (*open)(const void *self, const double *x, void *state, poe_scratch *scratch, poe_error *error);
   /* out[v] = log p(x with x_j = low_j + v) + a constant that is the same for all v, for each of the high_j - low_j + 1
    * values of the discrete coordinate j; -inf where the density vanishes, all of them -inf only when it vanishes for
    * every v. */
   poe_status (*conditional)(const void *self, void *state, size_t j, double *out, poe_scratch *scratch,
                             poe_error *error);
-  /* x_j becomes `value`. */
+  /* x_j becomes `value`, whatever it is. */
   poe_status (*set)(const void *self, void *state, size_t j, double value, poe_scratch *scratch, poe_error *error);
 } poe_local_ops;
 

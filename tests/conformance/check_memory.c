@@ -72,8 +72,8 @@ static void scratch_uses(const poet_case *c, const poe_expert *expert, bool heap
 }
 
 void poet_check_scratch(const poet_case *c, const poe_expert *expert, poet_report *report) {
-  static const unsigned wants[] = {POE_WANT_LOGP, POE_WANT_GRAD, POE_WANT_SAMPLE};
-  for (size_t w = 0; w < 3; w++) {
+  static const unsigned wants[] = {POE_WANT_LOGP, POE_WANT_GRAD, POE_WANT_SAMPLE, POE_WANT_ONEHOT};
+  for (size_t w = 0; w < 4; w++) {
     for (size_t n = 1; n < 200; n++) {
       if (poe_expert_scratch(expert, wants[w], n) > poe_expert_scratch(expert, wants[w], n + 1)) {
         poet_fail(report, "fewer bytes of scratch are declared for %zu rows than for %zu", n + 1, n);
@@ -136,6 +136,24 @@ static bool failing_form(const poe_expert *expert, uint64_t n, poet_report *repo
   return reached;
 }
 
+static bool failing_structure(const poe_expert *expert, uint64_t n, poet_report *report) {
+  poe_structure structure = {0}, untouched = {0};
+  poe_error error = {0};
+  uint64_t before = poei_alloc_count();
+  poei_alloc_fail_at(n);
+  poe_status status = poe_expert_structure(expert, &structure, &error);
+  poei_alloc_fail_at(0);
+  bool reached = poei_alloc_count() - before >= n;
+  if (reached && status != POE_OK && status != POE_E_MEMORY) {
+    poet_fail(report, "with allocation %zu failing, the structure ends with %s", (size_t)n, poe_status_name(status));
+  }
+  if (status != POE_OK && memcmp(&structure, &untouched, sizeof structure) != 0) {
+    poet_fail(report, "with allocation %zu failing, the structure was written", (size_t)n);
+  }
+  poe_structure_release(&structure);
+  return reached;
+}
+
 void poet_check_failing_allocations(const poet_case *c, const poe_expert *expert, poet_report *report) {
   enum { MANY = 20000 };
   uint64_t n = 1;
@@ -147,6 +165,10 @@ void poet_check_failing_allocations(const poet_case *c, const poe_expert *expert
   }
   n = 1;
   while (has(expert, POE_CAN_FORM) && n < MANY && failing_form(expert, n, report)) {
+    n++;
+  }
+  n = 1;
+  while (has(expert, POE_CAN_STRUCTURE) && n < MANY && failing_structure(expert, n, report)) {
     n++;
   }
 }

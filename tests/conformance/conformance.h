@@ -40,6 +40,8 @@ typedef struct poet_case {
   double expected_log_z;  /* compared when the expert has log Z and `knows_log_z`                           */
   bool knows_log_z;       /*                                                                                */
   bool needs_no_interior; /* points may be anywhere: skips the finite differences (all coordinates discrete) */
+  bool embeds; /* its one-hot gradient is that of log_density at x_j = sum_v v e_jv, as with units 0 and 1 that enter
+                  linearly; otherwise it is made of conditionals */
 } poet_case;
 
 /* The entry of a family or node: defined as `const poet_entry poet_conformance_<word>`. */
@@ -80,7 +82,9 @@ bool poet_close(poet_report *report, double actual, double expected, double tole
   X(padding)                                                                                                           \
   X(outside)                                                                                                           \
   X(scratch)                                                                                                           \
-  X(allocation) X(failing_allocations) X(workers) X(addresses) X(draws) X(normalisation) X(form) X(references)
+  X(allocation)                                                                                                        \
+  X(failing_allocations)                                                                                               \
+  X(workers) X(addresses) X(draws) X(normalisation) X(form) X(structure) X(local) X(onehot) X(references)
 
 #define POET_CHECK_DECLARE(name)                                                                                       \
   void poet_check_##name(const poet_case *c, const poe_expert *expert, poet_report *report);
@@ -115,7 +119,7 @@ enum { POET_MAX_SUBJECTS = 4, POET_MAX_ARGS = 6, POET_MAX_DIM = 64 };
 typedef struct poet_args {
   poe_args args;
   poe_subject subjects[POET_MAX_SUBJECTS];
-  size_t shapes[POET_MAX_SUBJECTS];
+  size_t shapes[POET_MAX_SUBJECTS], axes[POET_MAX_SUBJECTS][POE_MAX_DIMS];
   poe_support support[POET_MAX_SUBJECTS][POET_MAX_DIM];
   poe_arg arg[POET_MAX_ARGS];
 } poet_args;
@@ -124,6 +128,8 @@ void poet_args_start(poet_args *a, const char *kind);
 void poet_args_real_variable(poet_args *a, const char *name, size_t dim);
 void poet_args_interval_variable(poet_args *a, const char *name, size_t dim, double low, double high);
 void poet_args_discrete_variable(poet_args *a, const char *name, size_t dim, size_t cardinality);
+/* int(cardinality)[shape] */
+void poet_args_discrete_grid(poet_args *a, const char *name, size_t ndim, const size_t *shape, size_t cardinality);
 /* Arguments; arrays are borrowed. Their places are line 1, column 10, 20, 30 ... */
 void poet_args_scalar(poet_args *a, const char *name, const double *value);
 void poet_args_vector(poet_args *a, const char *name, size_t n, const double *values);

@@ -112,6 +112,17 @@ void poet_args_discrete_variable(poet_args *a, const char *name, size_t dim, siz
   args_variable(a, name, dim, (poe_support){POE_DISCRETE, 0.0, (double)cardinality - 1.0, false, false});
 }
 
+void poet_args_discrete_grid(poet_args *a, const char *name, size_t ndim, const size_t *shape, size_t cardinality) {
+  size_t i = a->args.n_subjects, dim = 1;
+  for (size_t axis = 0; axis < ndim; axis++) {
+    a->axes[i][axis] = shape[axis];
+    dim *= shape[axis];
+  }
+  poet_args_discrete_variable(a, name, dim, cardinality);
+  a->subjects[i].ndim = ndim;
+  a->subjects[i].shape = a->axes[i];
+}
+
 static poe_arg *args_add(poet_args *a, const char *name, poe_arg_type type) {
   size_t i = a->args.n_args++;
   assert_true(i < POET_MAX_ARGS);

@@ -6,6 +6,7 @@
 #include "core/alloc.h"
 #include "experts/closed.h"
 #include "tests/conformance/conformance.h"
+#include "tests/conformance/suspects.h"
 #include "tests/support/check.h"
 
 /* A standard normal in the plane, sound or with one defect. */
@@ -272,8 +273,8 @@ static size_t failures(const poet_case *c, defect what, const char *check) {
 static void sound_experts_pass(void **state) {
   (void)state;
   poet_case box = normal_case(POET_SAMPLE_BOX), stein = normal_case(POET_SAMPLE_STEIN);
-  const poet_case *cases[] = {&box, &stein, &die_case};
-  for (size_t i = 0; i < 3; i++) {
+  const poet_case *cases[] = {&box, &stein, &die_case, &suspect_case};
+  for (size_t i = 0; i < 4; i++) {
     if (failures(cases[i], SOUND, NULL) > 0) {
       fail_msg("a sound expert fails:\n%s", report.text);
     }
@@ -326,6 +327,27 @@ static void defects_are_caught(void **state) {
   assert_true(failures(&die_case, SOUND, "no such check") > 0);
 }
 
+static const struct {
+  const char *check;
+  suspect_defect defect;
+} caught_suspects[] = {
+#define SUSPECT_ROW(defect, check) {#check, SUSPECT_##defect},
+    SUSPECT_LIST(SUSPECT_ROW)
+#undef SUSPECT_ROW
+};
+
+static void suspects_are_caught(void **state) {
+  (void)state;
+  for (size_t i = 0; i < sizeof caught_suspects / sizeof caught_suspects[0]; i++) {
+    suspect_building = caught_suspects[i].defect;
+    size_t found = failures(&suspect_case, SOUND, caught_suspects[i].check);
+    suspect_building = SUSPECT_SOUND;
+    if (found == 0) {
+      fail_msg("check `%s` does not see suspect %d", caught_suspects[i].check, (int)caught_suspects[i].defect);
+    }
+  }
+}
+
 static void every_check_has_a_defect(void **state) {
   (void)state;
 #define CHECK_COVERED(name)                                                                                            \
@@ -333,6 +355,9 @@ static void every_check_has_a_defect(void **state) {
     bool found = false;                                                                                                \
     for (size_t i = 0; i < sizeof caught / sizeof caught[0]; i++) {                                                    \
       found = found || strcmp(caught[i].check, #name) == 0;                                                            \
+    }                                                                                                                  \
+    for (size_t i = 0; i < sizeof caught_suspects / sizeof caught_suspects[0]; i++) {                                  \
+      found = found || strcmp(caught_suspects[i].check, #name) == 0;                                                   \
     }                                                                                                                  \
     assert_true(found);                                                                                                \
   }
@@ -344,6 +369,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(sound_experts_pass),
       cmocka_unit_test(defects_are_caught),
+      cmocka_unit_test(suspects_are_caught),
       cmocka_unit_test(every_check_has_a_defect),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -60,7 +60,7 @@ static void gaussian_arguments(void **state) {
   static const double indefinite[9] = {1.0, 0.0, 0.0, 0.0, 1.0, 2.0, 0.0, 2.0, 1.0};
   static const double negative[4] = {1.0, 0.0, 0.0, -2.0};
   start("gaussian", 2);
-  refuses(&poei_gaussian_ops, POE_E_USAGE, 0, "sd, cov or precision");
+  refuses(&poei_gaussian_ops, POE_E_USAGE, 0, "sd, cov, precision or precision_file");
   start("gaussian", 2);
   poet_args_scalar(&a, "sd", &one);
   poet_args_scalar(&a, "cov", &one);
@@ -85,6 +85,93 @@ static void gaussian_arguments(void **state) {
   poet_args_scalar(&a, "sd", &one);
   refuses(&poei_gaussian_ops, POE_E_TYPE, 0, "`flag` is discrete");
   assert_non_null(strstr(error.hint, "bernoulli"));
+}
+
+static void gaussian_factors(void **state) {
+  (void)state;
+  static const double columns[6] = {1.0, 0.0, 0.5, 1.0, 0.0, 2.0};
+  start("gaussian", 3);
+  poet_args_scalar(&a, "cov", &one);
+  poet_args_matrix(&a, "factor", 3, 2, columns);
+  refuses(&poei_gaussian_ops, POE_E_USAGE, 20, "goes with `sd`, not with `cov`");
+  start("gaussian", 3);
+  poet_args_scalar(&a, "sd", &one);
+  poet_args_matrix(&a, "factor", 2, 3, columns);
+  refuses(&poei_gaussian_ops, POE_E_SHAPE, 20, "shape [2, 3], but [3, r] is needed");
+  start("gaussian", 3);
+  poet_args_scalar(&a, "sd", &one);
+  poet_args_scalar(&a, "factor", &one);
+  refuses(&poei_gaussian_ops, POE_E_SHAPE, 20, "[3, r] is needed");
+  start("gaussian", 3);
+  poet_args_matrix(&a, "factor", 3, 2, columns);
+  refuses(&poei_gaussian_ops, POE_E_USAGE, 0, "sd, cov, precision or precision_file");
+}
+
+/* A 3 x 3 matrix in a file: indptr[4], indices[n], data[n]; count: numbers of data that are written. */
+static const char *sparse_file(const char *name, size_t n, size_t count, const int64_t *indptr, const int64_t *indices,
+                               const double *data, const char *format) {
+  poei_npz_writer *writer = NULL;
+  poe_error failed = {0};
+  const char *path = poet_temp_path(name);
+  check_ok(poei_npz_writer_open(path, &writer, &failed), failed);
+  check_ok(poei_npz_writer_add(writer, "indptr", POEI_I64, 1, (size_t[]){4}, indptr, &failed), failed);
+  check_ok(poei_npz_writer_add(writer, "indices", POEI_I64, 1, &n, indices, &failed), failed);
+  check_ok(poei_npz_writer_add(writer, "data", POEI_F64, 1, &count, data, &failed), failed);
+  if (format != NULL) {
+    size_t length = strlen(format);
+    check_ok(poei_npz_writer_add(writer, "format", POEI_U8, 1, &length, format, &failed), failed);
+  }
+  check_ok(poei_npz_writer_commit(writer, &failed), failed);
+  return path;
+}
+
+static void gaussian_precision_files(void **state) {
+  (void)state;
+  static const struct {
+    int64_t indptr[4], indices[5];
+    double data[5];
+    size_t n, count;
+    const char *format;
+    poe_status status;
+    int column;
+    const char *part;
+  } cases[] = {
+      {{0, 2, 4, 5}, {0, 1, 0, 1, 2}, {1, 2, 2, 1, 1}, 5, 5, NULL, POE_E_DOMAIN, 10, "not positive along"},
+      {{0, 2, 4, 5},
+       {0, 1, 0, 1, 2},
+       {2, 1, 0.9, 2, 1},
+       5,
+       5,
+       NULL,
+       POE_E_DOMAIN,
+       10,
+       "[1, 0] and [0, 1] differ by -0.1"},
+      {{0, 2, 3, 4}, {0, 1, 1, 2}, {2, 1, 2, 1}, 4, 4, "csr", POE_E_DOMAIN, 10, "[1, 0] and [0, 1] differ by -1"},
+      {{0, 1, 2, 2}, {0, 1}, {1, 1}, 2, 2, NULL, POE_E_DOMAIN, 10, "x[2] (value 0)"},
+      {{0, 1, 2, 3}, {0, 1, 3}, {1, 1, 1}, 3, 3, NULL, POE_E_FORMAT, 0, "number 2 is 3, not a column of 3"},
+      {{0, 1, 2, 3}, {0, -1, 2}, {1, 1, 1}, 3, 3, NULL, POE_E_FORMAT, 0, "number 1 is -1"},
+      {{0, 2, 1, 3}, {0, 1, 2}, {1, 1, 1}, 3, 3, NULL, POE_E_FORMAT, 0, "number 2 is 1"},
+      {{0, 1, 2, 9}, {0, 1, 2}, {1, 1, 1}, 3, 3, NULL, POE_E_FORMAT, 0, "number 3 is 9"},
+      {{1, 1, 2, 3}, {0, 1, 2}, {1, 1, 1}, 3, 3, NULL, POE_E_FORMAT, 0, "number 0 is 1"},
+      {{0, 1, 2, 2}, {0, 1, 2}, {1, 1, 1}, 3, 3, NULL, POE_E_FORMAT, 0, "number 3 is 2"},
+      {{0, 1, 2, 3}, {0, 1, 2}, {1, 1, 1}, 3, 2, NULL, POE_E_FORMAT, 0, "'data': has shape [2], but [3]"},
+      {{0, 1, 2, 3}, {0, 1, 2}, {1, NAN, 1}, 3, 3, NULL, POE_E_FORMAT, 0, "'data': number 1 is nan"},
+      {{0, 1, 2, 3}, {0, 1, 2}, {1, 1, 1}, 3, 3, "coo", POE_E_UNSUPPORTED, 0, "is 'coo'; csr and csc"},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    start("gaussian", 3);
+    poet_args_text(&a, "precision_file", POE_ARG_FILE,
+                   sparse_file("sparse.npz", cases[i].n, cases[i].count, cases[i].indptr, cases[i].indices,
+                               cases[i].data, cases[i].format));
+    refuses(&poei_gaussian_ops, cases[i].status, cases[i].column, cases[i].part);
+  }
+  start("gaussian", 4);
+  poet_args_text(&a, "precision_file", POE_ARG_FILE,
+                 sparse_file("sparse.npz", 3, 3, cases[4].indptr, cases[4].indices, cases[4].data, NULL));
+  refuses(&poei_gaussian_ops, POE_E_FORMAT, 0, "'indptr': has shape [4], but [5]");
+  start("gaussian", 3);
+  poet_args_text(&a, "precision_file", POE_ARG_FILE, "/nowhere/q.npz");
+  refuses(&poei_gaussian_ops, POE_E_FILE, 0, "/nowhere/q.npz");
 }
 
 static void other_real_families(void **state) {
@@ -290,6 +377,7 @@ static void forms_stay_small(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(arguments_in_general),   cmocka_unit_test(gaussian_arguments),
+      cmocka_unit_test(gaussian_factors),       cmocka_unit_test(gaussian_precision_files),
       cmocka_unit_test(other_real_families),    cmocka_unit_test(discrete_families),
       cmocka_unit_test(gmm_from_file),          cmocka_unit_test(table_from_file),
       cmocka_unit_test(capabilities_are_named), cmocka_unit_test(forms_stay_small),
