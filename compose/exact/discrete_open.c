@@ -1,0 +1,282 @@
+/* Opening a discrete target into a factor graph (see discrete.h).
+ *
+ * A node's coordinates have a place each: the graph's variable they are. Powers multiply on the way down. What clamps a
+ * coordinate makes a variable of one value; a mixture makes one that says which component it is, which gates the
+ * component's factors (p = sum_z w_z prod_f f_z). The experts themselves are in discrete_leaves.c.
+ */
+#include <math.h>
+
+#include "compose/exact/discrete_parts.h"
+#include "compose/nodes/node.h"
+#include "core/alloc.h"
+
+enum {
+  FEW_STATES = 4096,    /* mixtures of so many joint values are tabulated           */
+  MOST_VALUES = 1 << 24 /* of a coordinate                                          */
+};
+
+static poe_status no_memory(poe_error *error) {
+  return poe_error_set(error, POE_E_MEMORY, "out of memory");
+}
+
+static poe_status open(poei_opener *opener, const poe_expert *expert, const size_t *place, double exponent,
+                       const poei_gate *gate, poe_error *error);
+
+/* ---- nodes ---- */
+
+static poe_status open_product(poei_opener *opener, const poe_expert *expert, const size_t *place, double exponent,
+                               const poei_gate *gate, poe_error *error) {
+  const poe_traits *traits = poe_expert_traits(expert);
+  size_t *own = poei_alloc(traits->dim, sizeof *own);
+  poe_status status = own == NULL ? no_memory(error) : POE_OK;
+  for (size_t j = 0; j < traits->dim && poei_product_has_walls(expert) && status == POE_OK; j++) {
+    status = poei_opener_box(opener, place[j], &traits->support[j], exponent, gate, error);
+  }
+  for (size_t i = 0; i < poei_node_child_count(expert) && status == POE_OK; i++) {
+    const poe_expert *child = poei_node_child(expert, i);
+    const size_t *index = poei_product_index(expert, i);
+    for (size_t j = 0; j < poe_expert_traits(child)->dim; j++) {
+      own[j] = place[index == NULL ? j : index[j]];
+    }
+    status = open(opener, child, own, exponent * poei_product_exponent(expert, i), gate, error);
+  }
+  poei_free(own);
+  return status;
+}
+
+/* Slices and plates: a child over places index[sets, child dim]. */
+static poe_status open_sets(poei_opener *opener, const poe_expert *child, size_t sets, const size_t *index,
+                            const size_t *place, double exponent, const poei_gate *gate, poe_error *error) {
+  size_t d = poe_expert_traits(child)->dim;
+  size_t *own = poei_alloc(d, sizeof *own);
+  poe_status status = own == NULL ? no_memory(error) : POE_OK;
+  for (size_t s = 0; s < sets && status == POE_OK; s++) {
+    for (size_t j = 0; j < d; j++) {
+      own[j] = place[index[s * d + j]];
+    }
+    status = open(opener, child, own, exponent, gate, error);
+  }
+  poei_free(own);
+  return status;
+}
+
+static poe_status open_given(poei_opener *opener, const poe_expert *expert, const size_t *place, double exponent,
+                             const poei_gate *gate, poe_error *error) {
+  const poe_expert *child = poei_node_child(expert, 0);
+  size_t full = poe_expert_traits(child)->dim, free_one = 0;
+  size_t *own = poei_alloc(full, sizeof *own);
+  poe_status status = own == NULL ? no_memory(error) : POE_OK;
+  for (size_t c = 0; c < full && status == POE_OK; c++) {
+    own[c] = SIZE_MAX;
+  }
+  for (size_t k = 0; k < poei_given_count(expert) && status == POE_OK; k++) {
+    status = poei_opener_variable(opener, 1, poei_given_value(expert)[k], &own[poei_given_index(expert)[k]], error);
+  }
+  for (size_t c = 0; c < full && status == POE_OK; c++) {
+    own[c] = own[c] == SIZE_MAX ? place[free_one++] : own[c];
+  }
+  if (status == POE_OK) {
+    status = open(opener, child, own, exponent, gate, error);
+  }
+  poei_free(own);
+  return status;
+}
+
+/* The variable that says which component it is. Inside another mixture it has one more value, for when that one's gate
+ * is closed: the only one then, and impossible otherwise. */
+static poe_status open_mixture(poei_opener *opener, const poe_expert *expert, const size_t *place,
+                               const poei_gate *gate, poe_error *error) {
+  size_t n = poei_node_child_count(expert), values = gate == NULL ? n : n + 1, variable = 0;
+  size_t gates = gate == NULL ? 1 : poei_field_cardinality(opener->graph, gate->variable), total;
+  double *weight = poei_mul_size(gates, values, &total) ? poei_alloc(total, sizeof *weight) : NULL;
+  poe_status status = weight == NULL ? no_memory(error) : poei_opener_variable(opener, values, 0.0, &variable, error);
+  for (size_t i = 0; i < total && status == POE_OK; i++) {
+    size_t k = i % values;
+    bool closed = gate != NULL && i / values != gate->value;
+    weight[i] = closed ? (k == n ? 0.0 : -INFINITY) : k == n ? -INFINITY : poei_mixture_log_weight(expert, k);
+  }
+  if (status == POE_OK) {
+    size_t scope[2] = {gate == NULL ? variable : gate->variable, variable};
+    status = poei_opener_factor(opener, gate == NULL ? 1 : 2, scope, weight, 1.0, NULL, NULL, error);
+  }
+  poei_free(weight);
+  for (size_t k = 0; k < n && status == POE_OK; k++) {
+    poei_gate own = {variable, k};
+    status = open(opener, poei_node_child(expert, k), place, 1.0, &own, error);
+  }
+  return status;
+}
+
+/* How many copies of child^beta, each with latent coordinates of its own, make a marginal to this power: exponent /
+ * beta where that is a whole number; 0 when there is no such number or a latent coordinate has no finite range. */
+static size_t copies(const poe_expert *expert, double exponent) {
+  double beta = poei_marginal_beta(expert);
+  const poe_support *support = poe_expert_traits(poei_node_child(expert, 0))->support;
+  for (size_t k = 0; k < poei_marginal_count(expert); k++) {
+    const poe_support *own = &support[poei_marginal_latent(expert)[k]];
+    if (own->kind != POE_DISCRETE || poei_support_states(own) == 0 || poei_support_states(own) > MOST_VALUES) {
+      return 0;
+    }
+  }
+  return isfinite(beta) ? poei_opener_times(exponent / beta) : 0;
+}
+
+static poe_status open_marginal(poei_opener *opener, const poe_expert *expert, const size_t *place, double exponent,
+                                const poei_gate *gate, poe_error *error) {
+  const poe_expert *child = poei_node_child(expert, 0);
+  const poe_traits *traits = poe_expert_traits(child);
+  size_t times = copies(expert, exponent);
+  if (times == 0) {
+    return poei_opener_tabulate(opener, expert, place, exponent, gate, error);
+  }
+  size_t *own = poei_alloc(traits->dim, sizeof *own);
+  poe_status status = own == NULL ? no_memory(error) : POE_OK;
+  for (size_t j = 0; status == POE_OK && j < poe_expert_traits(expert)->dim; j++) {
+    own[poei_marginal_free(expert)[j]] = place[j];
+  }
+  for (size_t i = 0; i < times && status == POE_OK; i++) {
+    for (size_t k = 0; k < poei_marginal_count(expert) && status == POE_OK; k++) {
+      const poe_support *support = &traits->support[poei_marginal_latent(expert)[k]];
+      status = poei_opener_hidden(opener, poei_support_states(support), support->low, gate,
+                                  &own[poei_marginal_latent(expert)[k]], error);
+    }
+    if (status == POE_OK) {
+      status = open(opener, child, own, poei_marginal_beta(expert), gate, error);
+    }
+  }
+  poei_free(own);
+  return status;
+}
+
+/* Can the factors of a product take its power? (b / c)^-1 is not c / b where both vanish. */
+static bool opens_to(const poe_expert *product, double exponent) {
+  size_t n;
+  const poei_factor *factor = poei_product_factors(product, &n);
+  return exponent > 0.0 || (!poei_product_has_walls(product) && (n == 0 || factor[n - 1].exponent > 0.0));
+}
+
+static poe_status open(poei_opener *opener, const poe_expert *expert, const size_t *place, double exponent,
+                       const poei_gate *gate, poe_error *error) {
+  const poe_expert *child = poei_node_child_count(expert) == 0 ? NULL : poei_node_child(expert, 0);
+  const poe_traits *traits = poe_expert_traits(expert);
+  poe_status status = POE_OK;
+  size_t n;
+  switch (poei_node_kind_of(expert)) {
+  case POEI_NODE_LEAF:
+    return poei_opener_leaf(opener, expert, place, exponent, gate, error);
+  case POEI_NODE_product:
+    return opens_to(expert, exponent) ? open_product(opener, expert, place, exponent, gate, error)
+                                      : poei_opener_tabulate(opener, expert, place, exponent, gate, error);
+  case POEI_NODE_slice:
+    return open_sets(opener, child, 1, poei_slice_index(expert), place, exponent, gate, error);
+  case POEI_NODE_plate:
+    return open_sets(opener, child, poei_plate_count(expert), poei_plate_index(expert), place, exponent, gate, error);
+  case POEI_NODE_given:
+    return open_given(opener, expert, place, exponent, gate, error);
+  case POEI_NODE_normalise: {
+    double log_z = poei_normalise_log_z(expert, NULL);
+    if (isnan(log_z)) {
+      return poe_error_set(error, POE_E_CAPABILITY, "a constant of the target is not known yet");
+    }
+    status = poei_opener_constant(opener, -exponent * log_z, gate, error);
+    return status == POE_OK ? open(opener, child, place, exponent, gate, error) : status;
+  }
+  case POEI_NODE_mixture:
+    if (poei_node_child_count(expert) == 1) {
+      status = poei_opener_constant(opener, exponent * poei_mixture_log_weight(expert, 0), gate, error);
+      return status == POE_OK ? open(opener, child, place, exponent, gate, error) : status;
+    }
+    if (poei_opener_times(exponent) == 0 || poei_opener_states(opener, expert, place, FEW_STATES, &n, NULL) > 0) {
+      return poei_opener_tabulate(opener, expert, place, exponent, gate, error);
+    }
+    for (size_t i = 0; i < poei_opener_times(exponent) && status == POE_OK; i++) {
+      status = open_mixture(opener, expert, place, gate, error);
+    }
+    return status;
+  case POEI_NODE_marginal:
+    return open_marginal(opener, expert, place, exponent, gate, error);
+  case POEI_NODE_restrict:
+    if (exponent < 0.0) {
+      return poei_opener_tabulate(opener, expert, place, exponent, gate, error);
+    }
+    for (size_t j = 0; j < traits->dim && status == POE_OK; j++) {
+      status = poei_opener_box(opener, place[j], &traits->support[j], exponent, gate, error);
+    }
+    return status == POE_OK ? open(opener, child, place, exponent, gate, error) : status;
+  default:
+    return poei_opener_tabulate(opener, expert, place, exponent, gate, error);
+  }
+}
+
+/* ---- all of it ---- */
+
+void poei_discrete_destroy(poei_discrete *discrete) {
+  if (discrete != NULL) {
+    poei_field_destroy(discrete->graph);
+    poei_free(discrete->low);
+    poei_free(discrete);
+  }
+}
+
+/* The target's coordinates as the first variables; place[dim]. */
+static poe_status add_coordinates(poei_opener *opener, const poe_traits *traits, size_t *place, poe_error *error) {
+  poe_status status = POE_OK;
+  for (size_t j = 0; j < traits->dim && status == POE_OK; j++) {
+    size_t states = poei_support_states(&traits->support[j]);
+    char name[POEI_NAME_SIZE];
+    if (traits->support[j].kind != POE_DISCRETE) {
+      status = poe_error_set(error, POE_E_CAPABILITY, "%s is continuous",
+                             poei_names_text(&opener->options->names, j, name, sizeof name));
+    } else if (states == 0 || states > MOST_VALUES) {
+      status = poe_error_set(error, POE_E_CAPABILITY, "%s takes more than %d values",
+                             poei_names_text(&opener->options->names, j, name, sizeof name), MOST_VALUES);
+    } else {
+      status = poei_opener_variable(opener, states, traits->support[j].low, &place[j], error);
+    }
+  }
+  return status;
+}
+
+/* Hands the opener's graph over. */
+static poe_status publish(poei_opener *opener, size_t dim, poei_discrete **out, poe_error *error) {
+  poei_discrete *made = poei_calloc(1, sizeof *made);
+  if (made == NULL) {
+    return no_memory(error);
+  }
+  made->low = poei_copy(opener->low, dim, sizeof *made->low);
+  if (made->low == NULL) {
+    poei_free(made);
+    return no_memory(error);
+  }
+  made->dim = dim;
+  made->graph = opener->graph;
+  opener->graph = NULL;
+  for (size_t v = dim; v < poei_field_variables(made->graph); v++) {
+    made->hidden += poei_field_cardinality(made->graph, v) > 1;
+  }
+  *out = made;
+  return POE_OK;
+}
+
+poe_status poei_discrete_open(const poe_expert *target, const poei_plan_options *options, poei_discrete **out,
+                              poe_error *error) {
+  const poe_traits *traits = poe_expert_traits(target);
+  poei_opener opener = {.options = options};
+  size_t *place = poei_alloc(traits->dim, sizeof *place);
+  poe_status status = place == NULL ? no_memory(error) : poei_field_create(&opener.graph, error);
+  if (status == POE_OK) {
+    status = add_coordinates(&opener, traits, place, error);
+  }
+  if (status == POE_OK) {
+    status = open(&opener, target, place, 1.0, NULL, error);
+  }
+  if (status == POE_OK) {
+    status = poei_opener_check(&opener, traits->dim, error);
+  }
+  if (status == POE_OK) {
+    status = publish(&opener, traits->dim, out, error);
+  }
+  poei_opener_free(&opener);
+  poei_free(place);
+  return status;
+}
