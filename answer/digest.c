@@ -84,7 +84,11 @@ static void digest_tree(digest_text *out, const poe_expert *expert) {
     const poe_expert *child = poei_node_child(expert, i);
     size_t d = poe_expert_traits(child)->dim;
     if (kind == POEI_NODE_product) {
+      const size_t *index = poei_product_index(expert, i);
       digest_number(out, poei_product_exponent(expert, i));
+      if (index != NULL) {
+        digest_append(out, index, d * sizeof *index);
+      }
     } else if (kind == POEI_NODE_mixture) {
       digest_number(out, poei_mixture_log_weight(expert, i));
     } else if (kind == POEI_NODE_normalise) {

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "answer/draw_latent.h"
 #include "answer/session.h"
 #include "compose/nodes/nodes.h"
 #include "core/alloc.h"
@@ -27,6 +28,9 @@ uint64_t poei_part_seed(uint64_t seed, size_t index) {
 
 static poe_status draw_exact(const poei_plan *plan, const poei_run_options *options, poei_sampling *sampling,
                              poe_error *error) {
+  if (plan->sampler == NULL) {
+    return poe_error_set(error, POE_E_CAPABILITY, "the target has no exact draws: %s", plan->reason);
+  }
   sampling->exact = plan->method != POEI_METHOD_QUADRATURE;
   draw_method(sampling, poei_method_word(plan->method));
   return poei_run_exact(plan->sampler, options, &sampling->draws, error);
@@ -37,10 +41,23 @@ static void draw_constrain(const poe_expert *smooth, poei_draws *draws) {
   poei_transform_constrain(smooth, draws->chains * draws->draws, draws->x, draws->dim, draws->x, draws->dim);
 }
 
-static poe_status draw_smc(const poei_plan *plan, const poei_run_options *options, poei_sampling *sampling,
-                           poe_error *error) {
+poe_status poei_plan_smc(const poei_session *session, const poei_plan *plan, const poei_run_options *options,
+                         poei_draws *draws, poei_smc_report *report, poe_error *error) {
+  poei_run_options own = *options;
+  poei_trouble trouble = {.point = poei_alloc(plan->dim, sizeof *trouble.point)};
+  own.trouble = &trouble;
+  poe_status status = poei_run_smc(plan->base, plan->rest, &own, draws, report, error);
+  if (status == POE_E_NUMERIC) {
+    poei_blame_run(session, plan, plan->smooth, &trouble, false, error);
+  }
+  poei_free(trouble.point);
+  return status;
+}
+
+static poe_status draw_smc(const poei_session *session, const poei_plan *plan, const poei_run_options *options,
+                           poei_sampling *sampling, poe_error *error) {
   poei_smc_report report = {0};
-  poe_status status = poei_run_smc(plan->base, plan->rest, options, &sampling->draws, &report, error);
+  poe_status status = poei_plan_smc(session, plan, options, &sampling->draws, &report, error);
   if (status != POE_OK) {
     return status;
   }
@@ -88,8 +105,9 @@ static poe_status draw_starts(const poei_plan *plan, const poe_expert *smooth, c
   return POE_OK;
 }
 
-static poe_status draw_mcmc(const poei_plan *plan, const poei_kernel *kernel, const poei_run_options *options,
-                            const double *init, size_t n_init, poei_sampling *sampling, poe_error *error) {
+static poe_status draw_mcmc(const poei_session *session, const poei_plan *plan, const poei_kernel *kernel,
+                            const poei_run_options *options, const double *init, size_t n_init, poei_sampling *sampling,
+                            poe_error *error) {
   poe_expert *smooth = plan->smooth == NULL ? NULL : poe_expert_retain(plan->smooth);
   poe_status status = POE_OK;
   if (smooth == NULL) {
@@ -100,7 +118,14 @@ static poe_status draw_mcmc(const poei_plan *plan, const poei_kernel *kernel, co
     status = draw_starts(plan, smooth, options, init, n_init, &start, error);
   }
   if (status == POE_OK) {
-    status = poei_run_mcmc(smooth, kernel, options, start, &sampling->draws, error);
+    poei_run_options own = *options;
+    poei_trouble trouble = {.point = poei_alloc(plan->dim, sizeof *trouble.point)};
+    own.trouble = &trouble;
+    status = poei_run_mcmc(smooth, kernel, &own, start, &sampling->draws, error);
+    if (status == POE_E_NUMERIC) {
+      poei_blame_run(session, plan, smooth, &trouble, kernel->needs_gradient, error);
+    }
+    poei_free(trouble.point);
   }
   if (status == POE_OK) {
     draw_constrain(smooth, &sampling->draws);
@@ -244,6 +269,17 @@ static poe_status draw_mixture(poei_session *session, const poei_plan *plan, con
   return status;
 }
 
+/* Lets the coordinates of the first block follow those that the second one has replaced; before[n_read]. */
+static void draw_follow(const poei_plan *plan, const double *before, double *x) {
+  for (size_t j = 0; plan->n_read > 0 && j < plan->parts[0]->dim; j++) {
+    double move = 0.0;
+    for (size_t s = 0; s < plan->n_read; s++) {
+      move += plan->gain[j * plan->n_read + s] * (x[plan->read[s]] - before[s]);
+    }
+    x[plan->part_index[0][j]] += move;
+  }
+}
+
 /* The draws of block b beside those of the others; *kept: how many draws every block so far has. */
 static poe_status draw_block(poei_session *session, const poei_plan *plan, size_t b, const char *method,
                              const poei_run_options *options, size_t *kept, poei_sampling *sampling, poe_error *error) {
@@ -255,11 +291,24 @@ static poe_status draw_block(poei_session *session, const poei_plan *plan, size_
     return status;
   }
   *kept = part.draws.draws < *kept ? part.draws.draws : *kept;
+  double *before = poei_alloc(plan->n_read, sizeof *before);
+  if (before == NULL) {
+    poei_sampling_free(&part);
+    return poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
   for (size_t c = 0; c < options->chains; c++) {
     for (size_t i = 0; i < *kept; i++) {
+      double *x = sampling->draws.x + (c * sampling->draws.draws + i) * plan->dim;
+      for (size_t s = 0; s < plan->n_read; s++) {
+        before[s] = x[plan->read[s]];
+      }
       draw_take(&sampling->draws, &part.draws, c, i, i, plan->part_index[b]);
+      if (b == 1) {
+        draw_follow(plan, before, x);
+      }
     }
   }
+  poei_free(before);
   draw_add(sampling, &part);
   poei_sampling_free(&part);
   return POE_OK;
@@ -270,7 +319,7 @@ static poe_status draw_blocks(poei_session *session, const poei_plan *plan, cons
   poe_status status = poei_draws_create(options->chains, options->draws, plan->dim, &sampling->draws, error);
   size_t kept = options->draws;
   sampling->exact = true;
-  draw_method(sampling, poei_method_word(POEI_METHOD_BLOCKS));
+  draw_method(sampling, poei_method_word(plan->method));
   for (size_t turn = 0; status == POE_OK && turn < 2 * plan->n_parts; turn++) {
     size_t b = turn % plan->n_parts;
     if (draw_in_pass(plan->parts[b], turn / plan->n_parts)) {
@@ -300,19 +349,25 @@ static poe_status draw_auto(poei_session *session, const poei_plan *plan, const 
   switch (plan->method) {
   case POEI_METHOD_CLOSED:
   case POEI_METHOD_ENUMERATION:
+  case POEI_METHOD_ELIMINATION:
   case POEI_METHOD_QUADRATURE:
     return draw_exact(plan, options, sampling, error);
   case POEI_METHOD_MIXTURE:
     return draw_mixture(session, plan, "auto", options, sampling, error);
   case POEI_METHOD_BLOCKS:
+  case POEI_METHOD_REST:
     return draw_blocks(session, plan, "auto", options, sampling, error);
+  case POEI_METHOD_JOINT:
+  case POEI_METHOD_MARGINAL:
+    return poei_draw_latent(session, plan, "auto", options, sampling, error);
   case POEI_METHOD_SMC:
-    return draw_smc(plan, options, sampling, error);
+    return draw_smc(session, plan, options, sampling, error);
   case POEI_METHOD_MCMC:
     break;
   }
   bool gradient = (poe_expert_traits(plan->smooth)->capabilities & POE_CAN_GRADIENT) != 0;
-  return draw_mcmc(plan, gradient ? &poei_hmc_kernel : &poei_rwm_kernel, options, init, n_init, sampling, error);
+  return draw_mcmc(session, plan, gradient ? &poei_hmc_kernel : &poei_rwm_kernel, options, init, n_init, sampling,
+                   error);
 }
 
 static poe_status draw_forced_exact(poei_session *session, const poei_plan *plan, const poei_run_options *options,
@@ -323,7 +378,7 @@ static poe_status draw_forced_exact(poei_session *session, const poei_plan *plan
   if (plan->method == POEI_METHOD_MIXTURE) {
     return draw_mixture(session, plan, "exact", options, sampling, error);
   }
-  if (plan->method == POEI_METHOD_BLOCKS) {
+  if (plan->method == POEI_METHOD_BLOCKS || plan->method == POEI_METHOD_REST) {
     return draw_blocks(session, plan, "exact", options, sampling, error);
   }
   return poe_error_set(error, POE_E_CAPABILITY, "the target has no exact draws: %s", plan->reason);
@@ -332,6 +387,9 @@ static poe_status draw_forced_exact(poei_session *session, const poei_plan *plan
 static poe_status draw_forced(poei_session *session, const poei_plan *plan, const char *method,
                               const poei_run_options *options, const double *init, size_t n_init,
                               poei_sampling *sampling, poe_error *error) {
+  if (plan->method == POEI_METHOD_JOINT || plan->method == POEI_METHOD_MARGINAL) {
+    return poei_draw_latent(session, plan, method, options, sampling, error);
+  }
   if (strcmp(method, "exact") == 0) {
     return draw_forced_exact(session, plan, options, sampling, error);
   }
@@ -339,13 +397,13 @@ static poe_status draw_forced(poei_session *session, const poei_plan *plan, cons
     if (plan->base == NULL) {
       return poe_error_set(error, POE_E_CAPABILITY, "smc has no expert to start from: %s", plan->reason);
     }
-    return draw_smc(plan, options, sampling, error);
+    return draw_smc(session, plan, options, sampling, error);
   }
   const poei_kernel *kernel = poei_kernel_find(method);
   if (kernel == NULL) {
     return poe_error_set(error, POE_E_USAGE, "unknown method '%s'", method);
   }
-  return draw_mcmc(plan, kernel, options, init, n_init, sampling, error);
+  return draw_mcmc(session, plan, kernel, options, init, n_init, sampling, error);
 }
 
 /* Starting points are for kernels: elsewhere they would be ignored. */

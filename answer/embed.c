@@ -89,6 +89,7 @@ poe_status poe_session_log_z(poe_session *session, const char *target, double *l
   poei_log_z z = {0};
   status = poei_plan_log_z(&session->inner, solved.plan, session->inner.seed, POEI_LOG_Z_TOLERANCE, POEI_LOG_Z_ISLANDS,
                            POEI_LOG_Z_PARTICLES, &z, error);
+  poei_target_place_numbers(&solved.target, status, error);
   if (status == POE_OK) {
     *log_z = z.log_z;
     *std_error = z.std_error;
@@ -117,6 +118,7 @@ poe_status poe_session_sample(poe_session *session, const char *target, size_t c
   poei_sampling sampling = {0};
   poei_gate gate = {0};
   status = poei_draw(&session->inner, solved.plan, "auto", &options, NULL, 0, &sampling, error);
+  poei_target_place_numbers(&solved.target, status, error);
   if (status == POE_OK) {
     status = poei_gate_run(&sampling.draws, sampling.exact, sampling.biased, &gate, error);
   }

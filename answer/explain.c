@@ -4,11 +4,13 @@
 #include "core/alloc.h"
 #include "formats/text_file.h"
 
-poe_status poei_plan_outline(poei_session *session, const poei_target *target, poei_plan **plan, size_t *constants,
-                             poe_error *error) {
+static poe_status outline(const poei_session *session, const poei_target *target, bool values_only, poei_plan **plan,
+                          size_t *constants, poe_error *error) {
   poei_plan_options options;
   poei_plan_options_default(&options);
   options.no_rewrite = session->no_rewrite;
+  options.values_only = values_only;
+  options.names = target->names;
   poe_expert *tree = poe_expert_retain(target->expert);
   *constants = 0;
   *plan = NULL;
@@ -30,6 +32,25 @@ poe_status poei_plan_outline(poei_session *session, const poei_target *target, p
   if (status != POE_OK) {
     poei_target_place(target, error);
   }
+  return status;
+}
+
+poe_status poei_plan_outline(poei_session *session, const poei_target *target, poei_plan **plan, size_t *constants,
+                             poe_error *error) {
+  return outline(session, target, false, plan, constants, error);
+}
+
+poe_status poei_target_check_proper(poei_session *session, const poei_target *target, poe_error *error) {
+  poei_plan *plan = NULL;
+  size_t constants = 0;
+  poe_status status = outline(session, target, true, &plan, &constants, error);
+  if (status == POE_OK) {
+    status = poei_plan_check_proper(plan, error);
+    if (status != POE_OK) {
+      poei_target_place(target, error);
+    }
+  }
+  poei_plan_destroy(plan);
   return status;
 }
 

@@ -9,11 +9,11 @@
 
 enum { LOG_Z_ROUNDS = 6 }; /* doublings of the particles before the tolerance is given up */
 
-/* Independent blocks: sums; errors in quadrature. */
+/* Parts that multiply: sums; errors in quadrature. */
 static poe_status log_z_blocks(poei_session *session, const poei_plan *plan, uint64_t seed, double tolerance,
                                size_t islands, size_t particles, poei_log_z *result, poe_error *error) {
-  double total = 0.0, variance = 0.0;
-  bool exact = true;
+  double total = plan->part_constant, variance = plan->part_constant_error * plan->part_constant_error;
+  bool exact = variance == 0.0;
   for (size_t i = 0; i < plan->n_parts; i++) {
     poei_log_z part = {0};
     poe_status status = poei_plan_log_z(session, plan->parts[i], poei_part_seed(seed, i),
@@ -41,7 +41,7 @@ static poe_status log_z_smc(poei_session *session, const poei_plan *plan, uint64
                                 .monitor = session->monitor};
     poei_draws draws = {0};
     poei_smc_report report = {0};
-    poe_status status = poei_run_smc(plan->base, plan->rest, &options, &draws, &report, error);
+    poe_status status = poei_plan_smc(session, plan, &options, &draws, &report, error);
     bool interrupted = draws.interrupted;
     poei_draws_free(&draws);
     if (status != POE_OK) {
@@ -69,7 +69,7 @@ poe_status poei_plan_log_z(poei_session *session, const poei_plan *plan, uint64_
     *result = poei_plan_known_log_z(plan);
     return POE_OK;
   }
-  if (plan->method == POEI_METHOD_BLOCKS) {
+  if (plan->n_parts > 0 && plan->method != POEI_METHOD_MIXTURE) {
     return log_z_blocks(session, plan, seed, tolerance, islands, particles, result, error);
   }
   if (plan->method == POEI_METHOD_SMC) {
@@ -125,6 +125,7 @@ poe_status poei_answer_logz(poei_session *session, const poei_action *action, js
   }
   poei_log_z z = {0};
   status = poei_plan_log_z(session, solved.plan, session->seed, tolerance, islands, particles, &z, error);
+  poei_target_place_numbers(&solved.target, status, error);
   if (status == POE_OK) {
     status = logz_json(session, &solved, &z, tolerance, result, error);
   }

@@ -181,6 +181,7 @@ poe_status poei_answer_sample(poei_session *session, const poei_action *action, 
   if (status == POE_OK) {
     status =
         poei_draw(session, solved.plan, poei_option_text(action, "method"), &options, init, n_init, &sampling, error);
+    poei_target_place_numbers(&solved.target, status, error);
   }
   if (status == POE_OK) {
     status = sample_finish(session, action, &solved, &sampling, path, result, error);

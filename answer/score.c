@@ -1,5 +1,6 @@
 /* The verb score: log-densities, gradients and each named expert's share at given points. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "answer/session.h"
@@ -13,7 +14,8 @@ typedef struct score_job {
   const poei_solved *solved;
   const double *x; /* [n, d]     */
   double *full;    /* [n, total] */
-  bool want_each;
+  bool want_each, relative, rank;
+  size_t reference; /* relative: the row that all others are compared with */
   poei_scores scores;
 } score_job;
 
@@ -28,35 +30,22 @@ static poe_status score_each(poei_session *session, const char *name, size_t n, 
   return status;
 }
 
-/* Is this value of an expert what makes a product not a number, or infinite? Undoubtedly (pass 0), or possibly. */
-static bool score_guilty(double value, int pass) {
-  return pass == 0 ? isnan(value) || value == INFINITY : value == -INFINITY;
-}
-
-/* NaN or +inf at a given point: says at which row and, asking the named experts one by one, whose value it is. */
+/* NaN or +inf at a given point: says at which row, and whose doing it is. */
 static poe_status score_check(const score_job *job, poe_error *error) {
   const poei_scores *s = &job->scores;
-  size_t bad = 0, total = poei_program_dim(job->session->program);
+  size_t bad = 0;
   while (bad < s->n && !isnan(s->logp[bad]) && s->logp[bad] != INFINITY) {
     bad++;
   }
   if (bad == s->n) {
     return POE_OK;
   }
-  const char *culprit = NULL;
-  for (int pass = 0; culprit == NULL && pass < 2; pass++) {
-    for (size_t k = 0; culprit == NULL && k < s->n_each; k++) {
-      double value = 0.0;
-      poe_status status = score_each(job->session, s->names[k], 1, job->full + bad * total, &value, NULL);
-      culprit = status == POE_OK && score_guilty(value, pass) ? s->names[k] : NULL;
-    }
-  }
-  poe_error_set(error, POE_E_NUMERIC, "the log-density of row %zu is %s%s%s%s", bad,
-                isnan(s->logp[bad]) ? "not a number" : "+infinity", culprit == NULL ? "" : "; it comes from '",
-                culprit == NULL ? "" : culprit, culprit == NULL ? "" : "'");
+  poe_error_set(error, POE_E_NUMERIC, "the log-density of row %zu is %s", bad,
+                isnan(s->logp[bad]) ? "not a number" : "+infinity");
   if (s->logp[bad] == INFINITY) {
     poe_error_hint(error, "an expert is divided out at a point where it is zero, or has a pole there");
   }
+  poei_blame(job->session, job->solved->filled, job->x + bad * s->d, false, error);
   return POE_E_NUMERIC;
 }
 
@@ -78,6 +67,20 @@ static poe_status score_values(const score_job *job, poe_error *error) {
   return status;
 }
 
+/* Numbers become differences from the reference row. */
+static poe_status score_compare(const score_job *job, double *logp, poe_error *error) {
+  double reference = logp[job->reference];
+  if (!isfinite(reference)) {
+    poe_error_set(error, POE_E_NUMERIC, "row %zu has density 0: nothing can be compared with it", job->reference);
+    poe_error_hint(error, "take another row with --relative-to");
+    return POE_E_NUMERIC;
+  }
+  for (size_t i = 0; i < job->scores.n; i++) {
+    logp[i] -= reference;
+  }
+  return POE_OK;
+}
+
 static poe_status score_run(score_job *job, poe_error *error) {
   poei_scores *s = &job->scores;
   poei_expand_rows(job->session->program, &job->solved->target, s->n, job->x, job->full);
@@ -88,13 +91,53 @@ static poe_status score_run(score_job *job, poe_error *error) {
   for (size_t k = 0; status == POE_OK && job->want_each && k < s->n_each; k++) {
     status = score_each(job->session, s->names[k], s->n, job->full, s->each + k * s->n, error);
   }
-  return status;
+  for (size_t k = 0; status == POE_OK && job->relative && job->want_each && k < s->n_each; k++) {
+    status = score_compare(job, s->each + k * s->n, error);
+  }
+  return status == POE_OK && job->relative ? score_compare(job, s->logp, error) : status;
+}
+
+/* ---- ranking ---- */
+
+typedef struct ranked {
+  double value;
+  size_t row;
+} ranked;
+
+/* Falling values; equal ones by row. */
+static int ranked_order(const void *left, const void *right) {
+  const ranked *a = left, *b = right;
+  if (a->value != b->value) {
+    return a->value > b->value ? -1 : 1;
+  }
+  return (a->row > b->row) - (a->row < b->row);
+}
+
+/* A new array of row numbers, the best first; NULL when out of memory. */
+static json_t *score_ranks(const poei_scores *s) {
+  ranked *order = poei_alloc(s->n, sizeof *order);
+  json_t *rows = order == NULL ? NULL : json_array();
+  for (size_t i = 0; rows != NULL && i < s->n; i++) {
+    order[i] = (ranked){s->logp[i], i};
+  }
+  if (rows != NULL) {
+    qsort(order, s->n, sizeof *order, ranked_order);
+  }
+  for (size_t i = 0; rows != NULL && i < s->n; i++) {
+    if (json_array_append_new(rows, json_integer((json_int_t)order[i].row)) != 0) {
+      json_decref(rows);
+      rows = NULL;
+    }
+  }
+  poei_free(order);
+  return rows;
 }
 
 static poe_status score_json(const score_job *job, json_t **result, poe_error *error) {
   const poei_scores *s = &job->scores;
   json_t *out = json_pack("{s:s,s:b,s:o}", "target", job->solved->target.name, "normalised",
-                          (int)job->solved->target.normalised, "log_density", poei_json_numbers(s->logp, s->n));
+                          (int)(job->solved->target.normalised && !job->relative), "log_density",
+                          poei_json_numbers(s->logp, s->n));
   json_t *grad = s->grad == NULL ? NULL : json_array(), *each = job->want_each ? json_object() : NULL;
   poe_status status = poei_json_made(out, error);
   for (size_t i = 0; status == POE_OK && grad != NULL && i < s->n; i++) {
@@ -102,6 +145,12 @@ static poe_status score_json(const score_job *job, json_t **result, poe_error *e
   }
   for (size_t k = 0; status == POE_OK && each != NULL && k < s->n_each; k++) {
     status = poei_json_set(status, each, s->names[k], poei_json_numbers(s->each + k * s->n, s->n), error);
+  }
+  if (job->relative) {
+    status = poei_json_set(status, out, "relative_to", json_integer((json_int_t)job->reference), error);
+  }
+  if (job->rank) {
+    status = poei_json_set(status, out, "rank", score_ranks(s), error);
   }
   if (s->grad != NULL) {
     status = poei_json_set(status, out, "grad", grad, error);
@@ -140,6 +189,14 @@ static poe_status score_open(score_job *job, const poei_action *action, poe_erro
   bool want_grad = poei_option_flag(action, "grad");
   if (want_grad && (poe_expert_traits(job->solved->plan->expert)->capabilities & POE_CAN_GRADIENT) == 0) {
     return poe_error_set(error, POE_E_CAPABILITY, "'%s' has no gradient", job->solved->target.name);
+  }
+  job->relative = poei_option_given(action, "relative_to") != NULL;
+  job->rank = poei_option_flag(action, "rank");
+  if (job->relative) {
+    poe_status status = poei_option_integer(action, "relative_to", 0, s->n - 1, &job->reference, error);
+    if (status != POE_OK) {
+      return status;
+    }
   }
   size_t most = poei_program_density_count(program);
   job->want_each = poei_option_flag(action, "each");
@@ -204,7 +261,10 @@ poe_status poei_answer_score(poei_session *session, const poei_action *action, j
   poei_solved solved;
   poe_status status = output == NULL ? POE_OK : poei_scores_check(output, error);
   if (status == POE_OK) {
-    status = poei_solve_values(session, action->n_targets > 0 ? action->targets[0] : NULL, &solved, error);
+    const char *expression = action->n_targets > 0 ? action->targets[0] : NULL;
+    bool relative = poei_option_given(action, "relative_to") != NULL;
+    status = relative ? poei_solve_differences(session, expression, &solved, error)
+                      : poei_solve_values(session, expression, &solved, error);
   }
   if (status != POE_OK) {
     return status;
@@ -217,6 +277,11 @@ poe_status poei_answer_score(poei_session *session, const poei_action *action, j
                   solved.target.name, solved.target.dim);
     poe_error_hint(error, "one column per free coordinate, variables flattened in the order they are declared");
     status = POE_E_SHAPE;
+  }
+  if (status == POE_OK && (poe_expert_traits(solved.plan->expert)->capabilities & POE_CAN_EVAL) == 0) {
+    status = poe_error_set(error, POE_E_CAPABILITY, "the log-density of '%s' has no closed form", solved.target.name);
+    poe_error_hint(error, "a marginal without one can be drawn from (poe sample), not evaluated");
+    poei_target_place(&solved.target, error);
   }
   if (status == POE_OK) {
     status = score_points(session, action, &solved, n, x, result, error);

@@ -72,14 +72,30 @@ poe_status poei_solve(poei_session *session, const char *expression, poei_solved
 /* The same for values only: the tree is rewritten and its constants filled, but no method is chosen and the target need
  * not be proper (plan->expert is all that may be used of the plan). */
 poe_status poei_solve_values(poei_session *session, const char *expression, poei_solved *solved, poe_error *error);
+/* The same up to a constant: normalising constants that cancel between two points are left out, not computed. */
+poe_status poei_solve_differences(poei_session *session, const char *expression, poei_solved *solved, poe_error *error);
 void poei_solved_free(poei_solved *solved);
 /* The plan of a target before anything is estimated: constants that would be are taken as 0 and counted. */
 poe_status poei_plan_outline(poei_session *session, const poei_target *target, poei_plan **plan, size_t *constants,
                              poe_error *error);
-/* Gives an error without a place that of the target it is about. */
+/* POE_E_IMPROPER for a target that is known to have no finite integral; no method is chosen. */
+poe_status poei_target_check_proper(poei_session *session, const poei_target *target, poe_error *error);
+/* Gives an error without a place that of the target it is about; the second only what went wrong with its numbers. */
 void poei_target_place(const poei_target *target, poe_error *error);
+void poei_target_place_numbers(const poei_target *target, poe_status status, poe_error *error);
 /* Moves the first error of the session's diagnostics into *error and returns its status. */
 poe_status poei_session_error(const poei_session *session, poe_error *error);
+
+/* ---- densities that are not finite (answer/trouble.c) ---- */
+
+/* Completes an error about log p(x[dim]) of a tree, NaN or infinite (or, with `gradient`, about its gradient): names
+ * whose doing it is, found by evaluating the experts below one by one, and gives the place where that was written. When
+ * it is nobody's alone, or memory runs out, the error stays as it is. */
+void poei_blame(const poei_session *session, const poe_expert *tree, const double *x, bool gradient, poe_error *error);
+/* The same for what ended a sampler's run of a plan in the unconstrained coordinates of `smooth`; a coordinate that ran
+ * away gets its name. */
+void poei_blame_run(const poei_session *session, const poei_plan *plan, const poe_expert *smooth,
+                    const poei_trouble *trouble, bool gradient, poe_error *error);
 
 /* ---- log Z (answer/logz.c) ---- */
 
@@ -105,6 +121,10 @@ poe_status poei_plan_log_z(poei_session *session, const poei_plan *plan, uint64_
 
 /* The seed of part `index` of a run: of a component, a block, a repetition. */
 uint64_t poei_part_seed(uint64_t seed, size_t index);
+
+/* Sequential Monte Carlo of a plan that has a base, in the coordinates of plan->smooth; errors name who is to blame. */
+poe_status poei_plan_smc(const poei_session *session, const poei_plan *plan, const poei_run_options *options,
+                         poei_draws *draws, poei_smc_report *report, poe_error *error);
 
 typedef struct poei_sampling {
   poei_draws draws; /* the target's free coordinates, user's space */
@@ -193,6 +213,9 @@ poe_status poei_answer_logz(poei_session *session, const poei_action *action, js
 /* POE_E_GATE with a result when the gate failed and --gate is fail; POE_E_INTERRUPTED with a result when interrupted.
  */
 poe_status poei_answer_sample(poei_session *session, const poei_action *action, json_t **result, poe_error *error);
+poe_status poei_answer_marginals(poei_session *session, const poei_action *action, json_t **result, poe_error *error);
+/* POE_E_NUMERIC where the density grows without bound. */
+poe_status poei_answer_minimize(poei_session *session, const poei_action *action, json_t **result, poe_error *error);
 poe_status poei_answer_verify(poei_session *session, const poei_action *action, json_t **result, poe_error *error);
 /* Its checks of an expert at x[n, dim], against the tree as it was `written`, appended to the array `checks`; *passed:
  * all of them. */

@@ -12,7 +12,7 @@
 #include "core/alloc.h"
 
 enum { ESTIMATES_MAX = 4096 };
-enum { ESTIMATE_VERSION = 1 }; /* grows when estimates of the same expression change: old cache entries are then void */
+enum { ESTIMATE_VERSION = 2 }; /* grows when estimates of the same expression change: old cache entries are then void */
 
 poe_status poei_session_error(const poei_session *session, poe_error *error) {
   const poei_diagnostics *list = session->diagnostics;
@@ -42,6 +42,7 @@ static poe_status solve_estimate(poei_session *session, const poe_expert *hole, 
   poei_plan *plan = NULL;
   poei_plan_options proper = *options;
   proper.values_only = false;
+  proper.names = (poei_names){0}; /* the hole has coordinates of its own */
   status = poei_plan_build(hole, &proper, &plan, error);
   poei_log_z z = {0};
   if (status == POE_OK) {
@@ -100,7 +101,15 @@ void poei_target_place(const poei_target *target, poe_error *error) {
   }
 }
 
-static poe_status solve(poei_session *session, const char *expression, bool values_only, poei_solved *solved,
+void poei_target_place_numbers(const poei_target *target, poe_status status, poe_error *error) {
+  if (status == POE_E_NUMERIC || status == POE_E_IMPROPER) {
+    poei_target_place(target, error);
+  }
+}
+
+typedef enum solve_what { SOLVE_ALL, SOLVE_VALUES, SOLVE_DIFFERENCES } solve_what;
+
+static poe_status solve(poei_session *session, const char *expression, solve_what what, poei_solved *solved,
                         poe_error *error) {
   memset(solved, 0, sizeof *solved);
   poe_status status = poei_program_target(session->program, expression, &solved->target, session->diagnostics);
@@ -114,9 +123,16 @@ static poe_status solve(poei_session *session, const char *expression, bool valu
   poei_plan_options options;
   poei_plan_options_default(&options);
   options.no_rewrite = session->no_rewrite;
-  options.values_only = values_only;
-  solved->filled = poe_expert_retain(solved->target.expert);
-  status = poei_plan_build(solved->filled, &options, &solved->plan, error);
+  options.values_only = what != SOLVE_ALL;
+  options.names = solved->target.names;
+  if (what == SOLVE_DIFFERENCES) {
+    status = poei_drop_constants(solved->target.expert, &solved->filled, error);
+  } else {
+    solved->filled = poe_expert_retain(solved->target.expert);
+  }
+  if (status == POE_OK) {
+    status = poei_plan_build(solved->filled, &options, &solved->plan, error);
+  }
   while (status == POE_OK && solved->plan->n_holes > 0) {
     if (solved->n_estimates >= ESTIMATES_MAX) {
       status = poe_error_set(error, POE_E_CAPABILITY, "more than %d constants have to be estimated", ESTIMATES_MAX);
@@ -132,11 +148,16 @@ static poe_status solve(poei_session *session, const char *expression, bool valu
 }
 
 poe_status poei_solve(poei_session *session, const char *expression, poei_solved *solved, poe_error *error) {
-  return solve(session, expression, false, solved, error);
+  return solve(session, expression, SOLVE_ALL, solved, error);
 }
 
 poe_status poei_solve_values(poei_session *session, const char *expression, poei_solved *solved, poe_error *error) {
-  return solve(session, expression, true, solved, error);
+  return solve(session, expression, SOLVE_VALUES, solved, error);
+}
+
+poe_status poei_solve_differences(poei_session *session, const char *expression, poei_solved *solved,
+                                  poe_error *error) {
+  return solve(session, expression, SOLVE_DIFFERENCES, solved, error);
 }
 
 void poei_solved_free(poei_solved *solved) {

@@ -257,6 +257,7 @@ static poe_status verify_solved(poei_session *session, const poei_solved *solved
   bool passed = false;
   json_t *checks = json_array();
   poe_status status = verify_points(session, solved->plan, n, x, error);
+  poei_target_place_numbers(&solved->target, status, error);
   if (status == POE_OK) {
     status = poei_verify_expert(session, solved->plan->expert, solved->filled, n, x, checks, &passed, error);
   }

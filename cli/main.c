@@ -39,9 +39,10 @@ poe_status cli_perform(poei_session *session, const poei_action *action, json_t 
   static const struct {
     const char *name;
     poe_status (*perform)(poei_session *, const poei_action *, json_t **, poe_error *);
-  } verbs[] = {{"explain", poei_answer_explain},  {"score", poei_answer_score},   {"logz", poei_answer_logz},
-               {"sample", poei_answer_sample},    {"verify", poei_answer_verify}, {"bench", poei_answer_bench},
-               {"compare", poei_evaluate_compare}};
+  } verbs[] = {
+      {"explain", poei_answer_explain}, {"score", poei_answer_score},       {"logz", poei_answer_logz},
+      {"sample", poei_answer_sample},   {"minimize", poei_answer_minimize}, {"marginals", poei_answer_marginals},
+      {"verify", poei_answer_verify},   {"bench", poei_answer_bench},       {"compare", poei_evaluate_compare}};
   for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
     if (strcmp(verbs[i].name, action->verb->name) == 0) {
       double start = poei_clock();
@@ -76,32 +77,42 @@ static json_t *check_json(const char *file, bool ok, const poei_diagnostics *dia
   return out;
 }
 
-/* Builds a density, so that its parameters are checked; with `severity`, plans it too: can it be normalised, is its
- * support empty? What is wrong goes among the diagnostics, at the action when there is one. */
-static poe_status check_target(poei_session *session, const char *expression, const poei_severity *severity,
+/* How much is asked of a density. Every one is built, so that its parameters are checked. */
+typedef enum check_level {
+  CHECK_BUILT,   /* a building block: it may lack what its users add         */
+  CHECK_ALONE,   /* used by nothing: a warning when it cannot be normalised  */
+  CHECK_DEFAULT, /* what commands take when no target is named: an error then */
+  CHECK_PLANNED  /* an action needs a plan of it: an error when there is none */
+} check_level;
+
+/* What is wrong goes among the diagnostics, at the target's expression or else at the action. */
+static poe_status check_target(poei_session *session, const char *expression, check_level level,
                                const poei_action *action) {
   poei_target target;
   poe_status status = poei_program_target(session->program, expression, &target, session->diagnostics);
-  if (status != POE_OK || severity == NULL) {
-    if (status == POE_OK) {
-      poei_target_free(&target);
-    }
+  if (status != POE_OK) {
     return status;
   }
   poei_plan *plan = NULL;
   size_t constants = 0;
   poe_error error = {0};
-  status = poei_plan_outline(session, &target, &plan, &constants, &error);
+  if (level == CHECK_ALONE) {
+    status = poei_target_check_proper(session, &target, &error);
+  } else if (level != CHECK_BUILT) {
+    status = poei_plan_outline(session, &target, &plan, &constants, &error);
+  }
+  bool known = status == POE_E_IMPROPER || status == POE_E_EMPTY || status == POE_E_MEMORY;
+  bool wrong = level == CHECK_PLANNED || (level == CHECK_DEFAULT && known);
   if (status != POE_OK) {
     if (error.line == 0) {
       poe_error_at(&error, poei_program_path(session->program), action == NULL ? 0 : action->line,
                    action == NULL ? 0 : action->column, action == NULL ? 0 : action->span);
     }
-    poei_diagnostics_add(session->diagnostics, *severity, &error);
+    poei_diagnostics_add(session->diagnostics, wrong ? POEI_ERROR : POEI_WARNING, &error);
   }
   poei_plan_destroy(plan);
   poei_target_free(&target);
-  return *severity == POEI_ERROR ? status : POE_OK;
+  return wrong ? status : POE_OK;
 }
 
 static poe_status check_worse(poe_status first, poe_status next) {
@@ -110,7 +121,7 @@ static poe_status check_worse(poe_status first, poe_status next) {
 
 /* Does the verb need a target that can be normalised and drawn? */
 static bool check_plans(const poei_verb *verb) {
-  static const char *const names[] = {"logz", "sample", "compare", "verify"};
+  static const char *const names[] = {"explain", "logz", "sample", "compare", "verify"};
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
     if (strcmp(names[i], verb->name) == 0) {
       return true;
@@ -119,27 +130,38 @@ static bool check_plans(const poei_verb *verb) {
   return false;
 }
 
-/* Every density is built; what actions draw from is planned. The last density is what commands take when no target is
- * named: there an impossible plan is a warning, since the file may be meant for including or scoring. */
-static poe_status main_check(poei_session *session) {
-  static const poei_severity wrong = POEI_ERROR, doubtful = POEI_WARNING;
-  const poei_program *program = session->program;
-  size_t n = poei_program_density_count(program);
+static poe_status check_action(poei_session *session, const poei_action *action) {
+  check_level level = check_plans(action->verb) ? CHECK_PLANNED : CHECK_BUILT;
   poe_status status = POE_OK;
-  for (size_t i = 0; i < n; i++) {
-    bool last = i + 1 == n && poei_program_action_count(program) == 0;
-    status =
-        check_worse(status, check_target(session, poei_program_density(program, i), last ? &doubtful : NULL, NULL));
+  for (size_t t = 0; t < action->n_targets; t++) {
+    status = check_worse(status, check_target(session, action->targets[t], level, action));
   }
-  for (size_t a = 0; a < poei_program_action_count(program); a++) {
+  return action->n_targets > 0 ? status : check_target(session, NULL, level, action);
+}
+
+/* What is asked of density i: no more than what the file does with it, or would without a word. */
+static check_level check_level_of(const poei_program *program, size_t i) {
+  bool last = i + 1 == poei_program_density_count(program), acted = poei_program_density_is_part(program, i);
+  size_t actions = poei_program_action_count(program);
+  for (size_t a = 0; a < actions; a++) {
     const poei_action *action = poei_program_action(program, a);
-    const poei_severity *severity = check_plans(action->verb) ? &wrong : NULL;
+    acted = acted || (last && action->n_targets == 0);
     for (size_t t = 0; t < action->n_targets; t++) {
-      status = check_worse(status, check_target(session, action->targets[t], severity, action));
+      acted = acted || strcmp(action->targets[t], poei_program_density(program, i)) == 0;
     }
-    if (action->n_targets == 0) {
-      status = check_worse(status, check_target(session, NULL, severity, action));
-    }
+  }
+  return last && actions == 0 ? CHECK_DEFAULT : acted ? CHECK_BUILT : CHECK_ALONE;
+}
+
+static poe_status main_check(poei_session *session) {
+  const poei_program *program = session->program;
+  poe_status status = POE_OK;
+  for (size_t a = 0; a < poei_program_action_count(program); a++) {
+    status = check_worse(status, check_action(session, poei_program_action(program, a)));
+  }
+  for (size_t i = 0; i < poei_program_density_count(program); i++) {
+    status =
+        check_worse(status, check_target(session, poei_program_density(program, i), check_level_of(program, i), NULL));
   }
   return status;
 }

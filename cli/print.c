@@ -176,7 +176,9 @@ static void print_score(FILE *out, const json_t *r) {
   json_object_foreach(each, name, column) {
     poei_table_cell(table, "%s", name);
   }
-  for (size_t i = 0; i < n && i < PRINT_MAX_POINTS; i++) {
+  const json_t *rank = json_object_get(r, "rank");
+  for (size_t k = 0; k < n && k < PRINT_MAX_POINTS; k++) {
+    size_t i = rank == NULL ? k : (size_t)json_integer_value(json_array_get(rank, k));
     poei_table_cell(table, "%zu", i);
     print_value(table, json_array_get(values, i));
     json_object_foreach(each, name, column) {
@@ -187,7 +189,10 @@ static void print_score(FILE *out, const json_t *r) {
   if (n > PRINT_MAX_POINTS) {
     fprintf(out, "... and %zu more points (--json prints all)\n", n - PRINT_MAX_POINTS);
   }
-  if (!print_true(r, "normalised")) {
+  if (json_object_get(r, "relative_to") != NULL) {
+    fprintf(out, "differences from row %lld: no normalising constant was needed\n",
+            (long long)json_integer_value(json_object_get(r, "relative_to")));
+  } else if (!print_true(r, "normalised")) {
     fputs("not normalised: only differences of these numbers mean something\n", out);
   }
   if (json_object_get(r, "file") != NULL) {
@@ -225,6 +230,88 @@ static void print_info(FILE *out, const json_t *r) {
   }
 }
 
+/* "1.5 -0.25 3 ..." of a point. */
+static void print_point(poei_table *table, const json_t *x) {
+  enum { SHOWN = 8 };
+  char text[SHOWN * 16 + 8] = "";
+  size_t used = 0, n = json_array_size(x);
+  for (size_t j = 0; j < n && j < SHOWN; j++) {
+    double value = json_number_value(json_array_get(x, j));
+    used += (size_t)snprintf(text + used, sizeof text - used, "%s%.6g", j > 0 ? " " : "", value);
+  }
+  poei_table_cell(table, "%s%s", text, n > SHOWN ? " ..." : "");
+}
+
+/* Rows "x[2, 0]  p p p" of a nested list of probabilities. */
+static void print_marginal(FILE *out, const char *name, const json_t *value) {
+  if (json_is_null(value)) {
+    return;
+  }
+  size_t i;
+  json_t *item;
+  if (!json_is_number(json_array_get(value, 0))) {
+    json_array_foreach(value, i, item) {
+      char longer[128];
+      size_t length = strlen(name);
+      bool nested = length > 0 && name[length - 1] == ']';
+      snprintf(longer, sizeof longer, "%.*s%s%zu]", (int)(nested ? length - 1 : length), name, nested ? ", " : "[", i);
+      print_marginal(out, longer, item);
+    }
+    return;
+  }
+  fprintf(out, "%-10s", name);
+  json_array_foreach(value, i, item) {
+    fprintf(out, " %9.6g", json_number_value(item));
+  }
+  fputc('\n', out);
+}
+
+static void print_marginals(FILE *out, const json_t *r) {
+  const char *name;
+  json_t *value;
+  json_object_foreach(json_object_get(r, "marginals"), name, value) {
+    print_marginal(out, name, value);
+  }
+  if (print_true(r, "exact")) {
+    fprintf(out, "exact: %s\n", print_text(r, "method"));
+  } else {
+    fprintf(out, "%s (%lld)\n", print_text(r, "method"), (long long)json_integer_value(json_object_get(r, "draws")));
+  }
+}
+
+static void print_minimize(FILE *out, const json_t *r) {
+  const json_t *modes = json_object_get(r, "modes");
+  bool rows = json_object_get(json_array_get(modes, 0), "row") != NULL, exact = print_true(r, "exact");
+  poei_table *table = print_table_open(out, 3);
+  if (table == NULL) {
+    return;
+  }
+  poei_table_cell(table, rows ? "row" : exact ? "" : "starts");
+  poei_table_cell(table, "log density");
+  poei_table_cell(table, "x");
+  size_t i;
+  json_t *mode;
+  json_array_foreach(modes, i, mode) {
+    if (i == PRINT_MAX_POINTS) {
+      break;
+    }
+    json_int_t count = json_integer_value(json_object_get(mode, rows ? "row" : "starts"));
+    poei_table_cell(table, "%lld%s", rows || !exact ? (long long)count : (long long)i + 1,
+                    print_true(mode, "at_bound") ? " (at a bound)" : "");
+    poei_table_cell(table, "%.9g", print_number(mode, "log_density"));
+    print_point(table, json_object_get(mode, "x"));
+  }
+  print_table_close(out, table);
+  if (json_array_size(modes) > PRINT_MAX_POINTS) {
+    fprintf(out, "... and %zu more (--json prints all)\n", json_array_size(modes) - PRINT_MAX_POINTS);
+  }
+  fprintf(out, "%s%s\n", exact ? "exact: " : "", print_text(r, "method"));
+  long long left = (long long)json_integer_value(json_object_get(r, "unconverged"));
+  if (left > 0) {
+    fprintf(out, "%lld searches used up their iterations\n", left);
+  }
+}
+
 static void print_verify(FILE *out, const json_t *r) {
   size_t i;
   json_t *check;
@@ -234,20 +321,63 @@ static void print_verify(FILE *out, const json_t *r) {
   }
 }
 
-static void print_bench(FILE *out, const json_t *r) {
-  fprintf(out, "%s at %lld rows, %lld thread%s, BLAS core %s\n", print_text(r, "target"),
-          (long long)json_integer_value(json_object_get(r, "rows")),
-          (long long)json_integer_value(json_object_get(r, "threads")),
-          json_integer_value(json_object_get(r, "threads")) == 1 ? "" : "s", print_text(r, "blas_core"));
-  static const char *const speeds[2][2] = {{"values", "rows_per_second"}, {"gradients", "gradient_rows_per_second"}};
-  for (size_t k = 0; k < 2; k++) {
-    if (isfinite(print_number(r, speeds[k][1]))) {
-      fprintf(out, "  %-10s  %12.0f rows/s\n", speeds[k][0], print_number(r, speeds[k][1]));
+/* A column of the sizes, left out where none of them has a number. */
+typedef struct bench_column {
+  const char *key, *head, *format;
+  double scale;
+  bool shown;
+} bench_column;
+
+static void print_bench_rows(FILE *out, const json_t *sizes, bench_column *columns, size_t n) {
+  size_t i, shown = 1;
+  json_t *size;
+  for (size_t k = 0; k < n; k++) {
+    json_array_foreach(sizes, i, size) {
+      columns[k].shown = columns[k].shown || isfinite(print_number(size, columns[k].key));
+    }
+    shown += columns[k].shown;
+  }
+  poei_table *table = print_table_open(out, shown);
+  if (table == NULL) {
+    return;
+  }
+  poei_table_cell(table, "rows");
+  for (size_t k = 0; k < n; k++) {
+    if (columns[k].shown) {
+      poei_table_cell(table, "%s", columns[k].head);
     }
   }
-  if (isfinite(print_number(r, "gemm_gflops"))) {
-    fprintf(out, "  %.1f GFLOP/s of the %.1f that bare matrix products of the same shapes reach: %.0f %%\n",
-            print_number(r, "gflops"), print_number(r, "gemm_gflops"), 100.0 * print_number(r, "fraction"));
+  json_array_foreach(sizes, i, size) {
+    poei_table_cell(table, "%lld", (long long)json_integer_value(json_object_get(size, "rows")));
+    for (size_t k = 0; k < n; k++) {
+      if (columns[k].shown) {
+        double value = columns[k].scale * print_number(size, columns[k].key);
+        poei_table_cell(table, isfinite(value) ? columns[k].format : "-", value);
+      }
+    }
+  }
+  print_table_close(out, table);
+}
+
+static void print_bench(FILE *out, const json_t *r) {
+  bench_column columns[] = {{"rows_per_second", "values/s", "%.0f", 1.0, false},
+                            {"gradient_rows_per_second", "gradients/s", "%.0f", 1.0, false},
+                            {"gflops", "GFLOP/s", "%.1f", 1.0, false},
+                            {"fraction", "of GEMM", "%.0f %%", 100.0, false},
+                            {"pytorch_gradient_rows_per_second", "pytorch", "%.0f", 1.0, false},
+                            {"pytorch_ratio", "ratio", "%.2f", 1.0, false}};
+  long long threads = (long long)json_integer_value(json_object_get(r, "threads"));
+  fprintf(out, "%s: rows per second, %lld thread%s, BLAS core %s\n", print_text(r, "target"), threads,
+          threads == 1 ? "" : "s", print_text(r, "blas_core"));
+  print_bench_rows(out, json_object_get(r, "sizes"), columns, sizeof columns / sizeof columns[0]);
+  if (columns[3].shown) {
+    fputs("of GEMM: arithmetic of the gradients over that of bare matrix products of the same shapes\n", out);
+  }
+  if (json_object_get(r, "pytorch_version") != NULL) {
+    fprintf(out, "pytorch: gradients of PyTorch %s, same network, rows and threads; ratio: ours over its\n",
+            print_text(r, "pytorch_version"));
+  } else if (json_object_get(r, "pytorch_absent") != NULL) {
+    fprintf(out, "no PyTorch beside it: %s\n", print_text(r, "pytorch_absent"));
   }
 }
 
@@ -383,9 +513,10 @@ void cli_print(FILE *out, const poei_verb *verb, const json_t *result) {
   static const struct {
     const char *name;
     void (*print)(FILE *, const json_t *);
-  } views[] = {{"logz", print_logz},   {"sample", print_sample}, {"explain", print_explain}, {"score", print_score},
-               {"info", print_info},   {"verify", print_verify}, {"bench", print_bench},     {"compare", print_compare},
-               {"check", print_check}, {"run", print_run}};
+  } views[] = {{"logz", print_logz},       {"sample", print_sample},     {"explain", print_explain},
+               {"score", print_score},     {"minimize", print_minimize}, {"marginals", print_marginals},
+               {"info", print_info},       {"verify", print_verify},     {"bench", print_bench},
+               {"compare", print_compare}, {"check", print_check},       {"run", print_run}};
   for (size_t i = 0; i < sizeof views / sizeof views[0]; i++) {
     if (strcmp(views[i].name, verb->name) == 0) {
       views[i].print(out, result);

@@ -5,6 +5,7 @@
 #include "compose/plan.h"
 
 #include "compose/exact/choose.h"
+#include "compose/exact/routes.h"
 #include "core/alloc.h"
 
 const char *poei_method_word(poei_method method) {
@@ -17,7 +18,8 @@ const char *poei_method_word(poei_method method) {
 }
 
 void poei_plan_options_default(poei_plan_options *options) {
-  *options = (poei_plan_options){.mixture_limit = 4096, .state_limit = (size_t)1 << 20, .tolerance = 1e-8};
+  *options = (poei_plan_options){
+      .mixture_limit = 4096, .state_limit = (size_t)1 << 20, .tolerance = 1e-8, .byte_limit = (size_t)1 << 30};
 }
 
 /* Zeroed fields have their defaults. */
@@ -29,9 +31,11 @@ static poei_plan_options complete(const poei_plan_options *given) {
   }
   options.values_only = given->values_only;
   options.no_rewrite = given->no_rewrite;
+  options.names = given->names;
   options.mixture_limit = given->mixture_limit != 0 ? given->mixture_limit : options.mixture_limit;
   options.state_limit = given->state_limit != 0 ? given->state_limit : options.state_limit;
   options.tolerance = given->tolerance > 0.0 ? given->tolerance : options.tolerance;
+  options.byte_limit = given->byte_limit != 0 ? given->byte_limit : options.byte_limit;
   return options;
 }
 
@@ -59,6 +63,7 @@ poe_status poei_plan_build(const poe_expert *target, const poei_plan_options *op
                            poe_error *error) {
   poei_plan_options all = complete(options), inner = all;
   inner.values_only = false;
+  inner.names = (poei_names){0}; /* a constant's expression has coordinates of its own */
   poe_expert *resolved = NULL, **holes = NULL;
   size_t n = 0;
   poe_status status = poei_resolve_holes(target, &inner, &resolved, &n, &holes, error);
@@ -82,6 +87,17 @@ poe_status poei_plan_build(const poe_expert *target, const poei_plan_options *op
   made->written = poe_expert_retain(target);
   *plan = made;
   return POE_OK;
+}
+
+const char *poei_plan_coordinate_text(const poei_plan *plan, size_t coordinate, char *text, size_t size) {
+  for (; plan->whole != NULL; plan = plan->whole) {
+    coordinate = plan->whole_index == NULL ? coordinate : plan->whole_index[coordinate];
+  }
+  return poei_names_text(&plan->names, coordinate, text, size);
+}
+
+poe_status poei_plan_check_proper(const poei_plan *plan, poe_error *error) {
+  return poei_check_proper(plan->expert, &plan->names, error);
 }
 
 void poei_plan_destroy(poei_plan *plan) {
@@ -109,6 +125,8 @@ void poei_plan_destroy(poei_plan *plan) {
   poei_free(plan->parts);
   poei_free(plan->part_log_weight);
   poei_free(plan->part_index);
+  poei_free(plan->read);
+  poei_free(plan->gain);
   poe_expert_release(plan->smooth);
   poe_expert_release(plan->base);
   poe_expert_release(plan->rest);

@@ -7,15 +7,20 @@
 #ifndef POE_COMPOSE_PLAN_H
 #define POE_COMPOSE_PLAN_H
 
+#include "compose/names.h"
 #include "poe/expert.h"
 
 /* X(name, word, exact) how log Z and draws are obtained */
 #define POEI_METHOD_LIST(X)                                                                                            \
   X(CLOSED, "closed form", true)                                                                                       \
   X(ENUMERATION, "enumeration", true)                                                                                  \
+  X(ELIMINATION, "elimination", true)                                                                                  \
   X(QUADRATURE, "quadrature", false)                                                                                   \
   X(MIXTURE, "mixture of plans", false)                                                                                \
   X(BLOCKS, "independent blocks", false)                                                                               \
+  X(REST, "exact rest", false)                                                                                         \
+  X(JOINT, "joint with its latent variables", false)                                                                   \
+  X(MARGINAL, "marginal over its discrete coordinates", false)                                                         \
   X(SMC, "sequential Monte Carlo", false)                                                                              \
   X(MCMC, "Markov chain Monte Carlo", false)
 
@@ -33,6 +38,8 @@ typedef struct poei_plan_options {
   size_t mixture_limit; /* components a distributed product may have (default 4096)     */
   size_t state_limit;   /* states an enumeration may visit (default 2^20)      */
   double tolerance;     /* of quadrature, on log Z (default 1e-8)              */
+  size_t byte_limit;    /* of the tables that elimination holds (default 1 GiB) */
+  poei_names names;     /* of the target's coordinates, for messages; their context outlives the plan */
 } poei_plan_options;
 void poei_plan_options_default(poei_plan_options *options);
 
@@ -54,17 +61,26 @@ typedef struct poei_plan {
 
   poei_method method; /* of draws (and of log Z unless has_log_z)                                    */
   char *reason;       /* why, and what stands in the way of an exact answer                          */
-  bool exact;         /* draws and log Z are exact (closed form, enumeration)                        */
+  bool exact;         /* draws and log Z are exact (closed form, enumeration, elimination)           */
   bool has_log_z;
   double log_z, log_z_error; /* error: bound of quadrature or standard error of estimates inside; 0 exact */
   poei_method log_z_method;
 
-  poe_expert *sampler; /* CLOSED, ENUMERATION, QUADRATURE: POE_CAN_SAMPLE, exact draws of the target in the user's
-                          space, else NULL */
-  size_t n_parts;      /* MIXTURE: components; BLOCKS: blocks                                         */
+  poe_expert *sampler; /* CLOSED, ENUMERATION, ELIMINATION, QUADRATURE: POE_CAN_SAMPLE, exact draws of the target in the
+                          user's space, else NULL; ELIMINATION: NULL too when only log Z fits in memory */
+  size_t n_parts;      /* MIXTURE: components; BLOCKS, REST: parts; JOINT, MARGINAL: one      */
   struct poei_plan **parts;
+  double part_constant, part_constant_error; /* BLOCKS: log of what multiplies the blocks, with its standard error   */
   double *part_log_weight; /* MIXTURE: log of each component's probability, sums to 1                 */
-  size_t **part_index;     /* BLOCKS: [part dim] coordinates of each block                            */
+  size_t **part_index; /* BLOCKS, REST, MARGINAL: [part dim] coordinates of each; JOINT: NULL, the plan's coordinates
+                          are the first of the part's                                           */
+  size_t n_read;       /* REST: two parts, a Gaussian (0) and what reads n_read of its coordinates (1): a draw of the
+                          second takes their place, and coordinate j of the first moves by gain[j, :] times the change */
+  size_t *read;        /* [n_read] of the plan's coordinates                                      */
+  double *gain;        /* [part 0's dim, n_read]                                                  */
+  const struct poei_plan *whole; /* of a part: the plan it belongs to, and which of its coordinates it is over */
+  const size_t *whole_index;     /* [dim]; NULL: all of them                                           */
+  poei_names names;              /* of the coordinates of a plan that is no part                       */
 
   poe_expert *smooth;   /* SMC, MCMC: target in unconstrained coordinates (a transform node)           */
   poe_expert *base;     /* SMC: samplable start, same unconstrained coordinates; NULL for MCMC          */
@@ -77,6 +93,15 @@ typedef struct poei_plan {
 poe_status poei_plan_build(const poe_expert *target, const poei_plan_options *options, poei_plan **plan,
                            poe_error *error);
 void poei_plan_destroy(poei_plan *plan); /* NULL is allowed */
+/* What a coordinate of the plan (or of a part) is called, into text[size]; returns text. */
+const char *poei_plan_coordinate_text(const poei_plan *plan, size_t coordinate, char *text, size_t size);
+/* Is a plan made with values_only one of a density that has a finite integral, as far as can be seen? POE_E_IMPROPER.
+ */
+poe_status poei_plan_check_proper(const poei_plan *plan, poe_error *error);
+
+/* The expert up to a constant factor: constants that cancel when points are compared (log Z of its factors) are left
+ * out and need not be known. */
+poe_status poei_drop_constants(const poe_expert *expert, poe_expert **out, poe_error *error);
 
 /* One filled constant. */
 typedef struct poei_constant {

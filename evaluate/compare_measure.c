@@ -27,6 +27,7 @@ poe_status compare_draw(const compare_job *job, const char *expression, compare_
   }
   status = poei_draw(job->session, draws->solved.plan, poei_option_text(job->action, "method"), &job->run, NULL, 0,
                      &draws->sampling, error);
+  poei_target_place_numbers(&draws->solved.target, status, error);
   if (status == POE_OK && draws->sampling.draws.interrupted) {
     status = poe_error_set(error, POE_E_INTERRUPTED, "interrupted while drawing '%s'", expression);
   }

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "compose/exact/routes.h"
+#include "compose/exact/sparse_gaussian.h"
 #include "compose/exact/truncated.h"
 #include "core/alloc.h"
 #include "core/linalg.h"
@@ -47,6 +48,9 @@ static double sharpness(const poe_expert *expert) {
   poe_form form = {0};
   poe_error ignored;
   double value = -INFINITY;
+  if (poei_sparse_log_det(expert, &value)) {
+    return value / (double)poe_expert_traits(expert)->dim;
+  }
   if (!poei_expert_can(expert, POE_CAN_FORM) || poe_expert_form(expert, &form, &ignored) != POE_OK) {
     return value;
   }

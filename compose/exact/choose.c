@@ -1,12 +1,12 @@
 /* Choosing how a target is answered: the routes, from exact to sampled, each tried only when those before it fail.
  *
  *   closed form    the target can be drawn and its log Z is known
- *   enumeration    every coordinate is discrete and there are few states
- *   blocks         groups of factors over disjoint coordinates: each has a plan of its own
- *   mixture        components of known log Z: each has a plan of its own
- *   quadrature     one or two continuous coordinates
- *   SMC            from a factor that can be drawn
- *   MCMC           when there is nothing to start from
+ *   elimination    every coordinate is discrete, and the factors make a graph of small treewidth
+ *   enumeration    every coordinate is discrete and there are few states, or one count whose probabilities provably
+ * fall blocks         groups of factors over disjoint coordinates: each has a plan of its own mixture        components
+ * of known log Z: each has a plan of its own exact rest     a large Gaussian of which the other factors read few
+ * coordinates: these are planned by themselves quadrature     one or two continuous coordinates SMC            from a
+ * factor that can be drawn MCMC           when there is nothing to start from
  *
  * log Z is found on its own: it may be known where draws have to be sampled.
  */
@@ -15,11 +15,15 @@
 #include <math.h>
 #include <stdint.h>
 
+#include "compose/exact/discrete.h"
+#include "compose/exact/latent.h"
 #include "compose/exact/numeric.h"
+#include "compose/exact/rest.h"
 #include "compose/exact/routes.h"
 #include "core/alloc.h"
 #include "core/numerics.h"
 #include "core/pool.h"
+#include "experts/rbm.h"
 
 static const double worst_bound = 1e-2; /* nats: a quadrature less certain than this is not used */
 
@@ -27,6 +31,7 @@ typedef struct chooser {
   const poei_plan_options *options;
   bool log_z_only;
   poei_plan *plan;
+  poe_error *refusal; /* why elimination is no route, once it was tried */
 } chooser;
 
 /* Takes ownership of a heap text (NULL: out of memory) as the plan's reason. */
@@ -97,6 +102,24 @@ static poe_status try_closed(const chooser *choose, bool *done, poe_error *error
                     error);
 }
 
+static poe_status try_elimination(const chooser *choose, bool *done, poe_error *error) {
+  poei_plan *plan = choose->plan;
+  poei_elimination_answer answer;
+  poe_status status =
+      poei_eliminate(plan->expert, choose->options, choose->log_z_only, &answer, choose->refusal, error);
+  if (status != POE_OK || !answer.done) {
+    return status;
+  }
+  *done = true;
+  if (!plan->has_log_z) {
+    set_log_z(plan, POEI_METHOD_ELIMINATION, answer.log_z, with_offset(plan->expert, 0.0));
+  }
+  plan->method = POEI_METHOD_ELIMINATION;
+  plan->exact = plan->log_z_error == 0.0;
+  plan->sampler = answer.sampler;
+  return set_reason(plan, answer.reason, error);
+}
+
 static poe_status try_enumeration(const chooser *choose, bool *done, poe_error *error) {
   poei_plan *plan = choose->plan;
   size_t states = poei_joint_states(plan->expert, choose->options->state_limit);
@@ -118,6 +141,31 @@ static poe_status try_enumeration(const chooser *choose, bool *done, poe_error *
   plan->exact = plan->log_z_error == 0.0;
   plan->sampler = all;
   return status == POE_OK ? set_reason(plan, poei_format("all %zu states were added up", states), error) : status;
+}
+
+/* One count without an upper end. */
+static poe_status try_counts(const chooser *choose, bool *done, poe_error *error) {
+  poei_plan *plan = choose->plan;
+  poe_expert *all = NULL;
+  double last = 0.0, log_z = 0.0;
+  poe_status status = poei_counts_create(plan->expert, choose->options->state_limit, &all, &last, error);
+  if (status != POE_OK || all == NULL) {
+    return status;
+  }
+  *done = true;
+  status = poe_expert_log_z(all, &log_z, error);
+  if (!plan->has_log_z) {
+    set_log_z(plan, POEI_METHOD_ENUMERATION, log_z, with_offset(plan->expert, 0.0));
+  }
+  plan->method = POEI_METHOD_ENUMERATION;
+  plan->exact = plan->log_z_error == 0.0;
+  plan->sampler = all;
+  return status != POE_OK
+             ? status
+             : set_reason(
+                   plan,
+                   poei_format("the states up to %.0f were added up; the rest is less than 1e-18 of the sum", last),
+                   error);
 }
 
 /* ---- plans made of plans ---- */
@@ -153,6 +201,8 @@ static poe_status plan_blocks(const chooser *choose, const poei_parts *parts, co
   poei_plan *plan = choose->plan;
   poe_status status = part_memory(plan, count, error);
   double total = parts->constant, variance = parts->variance;
+  poei_plan_options blind = *choose->options; /* a block numbers its own coordinates */
+  blind.names = (poei_names){0};
   bool known = true, exact = true;
   for (size_t g = 0; g < count && status == POE_OK; g++) {
     poei_parts own = {0};
@@ -162,9 +212,11 @@ static poe_status plan_blocks(const chooser *choose, const poei_parts *parts, co
       status = poei_parts_close(&own, &block, error);
     }
     if (status == POE_OK) {
-      status = poei_plan_tree(block, choose->options, choose->log_z_only, &plan->parts[g], error);
+      status = poei_plan_tree(block, &blind, choose->log_z_only, &plan->parts[g], error);
     }
     if (status == POE_OK) {
+      plan->parts[g]->whole = plan;
+      plan->parts[g]->whole_index = plan->part_index[g];
       const poei_plan *part = plan->parts[g];
       known = known && part->has_log_z;
       exact = exact && part->exact;
@@ -180,6 +232,8 @@ static poe_status plan_blocks(const chooser *choose, const poei_parts *parts, co
   if (known && !plan->has_log_z) {
     set_log_z(plan, POEI_METHOD_BLOCKS, total, sqrt(variance));
   }
+  plan->part_constant = parts->constant;
+  plan->part_constant_error = sqrt(parts->variance);
   plan->method = POEI_METHOD_BLOCKS;
   plan->exact = exact;
   return set_reason(plan, poei_format("the factors fall into %zu independent blocks of coordinates", count), error);
@@ -248,6 +302,7 @@ static poe_status plan_components(const chooser *choose, const poe_expert *mixtu
     status = poei_plan_tree(component, choose->options, choose->log_z_only, &plan->parts[k], error);
     double log_z = 0.0;
     if (status == POE_OK) {
+      plan->parts[k]->whole = plan;
       known = component_log_z(component, plan->parts[k], &log_z, &errors[k]);
       exact = exact && plan->parts[k]->exact;
       plan->part_log_weight[k] = poei_mixture_log_weight(mixture, k) + log_z;
@@ -283,6 +338,140 @@ static poe_status try_mixture(const chooser *choose, bool *done, poe_error *erro
   return plan_components(choose, inner, constant, done, error);
 }
 
+/* The front's plan beside the Gaussian's; what completes a draw goes over to the plan. */
+static poe_status plan_rest(const chooser *choose, poei_rest *rest, poe_error *error) {
+  poei_plan *plan = choose->plan;
+  poei_plan_options blind = *choose->options; /* a part numbers its own coordinates */
+  blind.names = (poei_names){0};
+  poe_status status = part_memory(plan, 2, error);
+  if (status != POE_OK) {
+    return status;
+  }
+  plan->part_index[0] = rest->index;
+  plan->part_index[1] = rest->front_index;
+  plan->n_read = rest->n_read;
+  plan->read = rest->read;
+  plan->gain = rest->gain;
+  rest->index = rest->front_index = rest->read = NULL;
+  rest->gain = NULL;
+  const poe_expert *part[2] = {rest->gaussian, rest->front};
+  for (size_t i = 0; i < 2 && status == POE_OK; i++) {
+    status = poei_plan_tree(part[i], &blind, choose->log_z_only, &plan->parts[i], error);
+    if (status == POE_OK) {
+      plan->parts[i]->whole = plan;
+      plan->parts[i]->whole_index = plan->part_index[i];
+    }
+  }
+  if (status != POE_OK) {
+    return status;
+  }
+  const poei_plan *front = plan->parts[1];
+  if (front->has_log_z && !plan->has_log_z) {
+    set_log_z(plan, front->log_z_method, front->log_z, front->log_z_error);
+  }
+  plan->method = POEI_METHOD_REST;
+  plan->exact = front->exact;
+  return set_reason(plan,
+                    poei_format("a Gaussian over %zu coordinates of which the other factors read %zu: these by "
+                                "themselves (%s: %s), the others exactly given them",
+                                rest->n, rest->n_read, poei_method_word(front->method), front->reason),
+                    error);
+}
+
+static poe_status try_rest(const chooser *choose, bool *done, poe_error *error) {
+  poei_rest rest;
+  poe_status status = poei_rest_find(choose->plan->expert, &rest, error);
+  if (status == POE_OK && rest.gaussian != NULL) {
+    *done = true;
+    status = plan_rest(choose, &rest, error);
+  }
+  poei_rest_free(&rest);
+  return status;
+}
+
+/* ---- latent coordinates ---- */
+
+/* One part that stands for the whole: its plan, log Z and exactness. index (owned, NULL: the first coordinates of a
+ * larger space): where its coordinates are. */
+static poe_status plan_through(const chooser *choose, const poe_expert *other, size_t *index, poei_method method,
+                               poe_error *error) {
+  poei_plan *plan = choose->plan;
+  poei_plan_options blind = *choose->options; /* a part numbers its own coordinates */
+  blind.names = (poei_names){0};
+  poe_status status = part_memory(plan, 1, error);
+  if (status != POE_OK) {
+    poei_free(index);
+    return status;
+  }
+  plan->part_index[0] = index;
+  status = poei_plan_tree(other, &blind, choose->log_z_only, &plan->parts[0], error);
+  if (status != POE_OK) {
+    return status;
+  }
+  const poei_plan *part = plan->parts[0];
+  if (part->has_log_z && !plan->has_log_z) {
+    set_log_z(plan, part->log_z_method, part->log_z, part->log_z_error);
+  }
+  plan->method = method;
+  plan->exact = part->exact;
+  const char *how = method == POEI_METHOD_JOINT
+                        ? "drawn together with its latent variables"
+                        : "its continuous coordinates by themselves, the others exactly given them";
+  return set_reason(plan, poei_format("%s (%s: %s)", how, poei_method_word(part->method), part->reason), error);
+}
+
+/* The first leaf that cannot be evaluated; NULL: none. */
+static const poe_expert *blind_leaf(const poe_expert *expert) {
+  if (poei_node_kind_of(expert) == POEI_NODE_LEAF) {
+    return poei_expert_can(expert, POE_CAN_EVAL) ? NULL : expert;
+  }
+  const poe_expert *found = NULL;
+  for (size_t i = 0; i < poei_node_child_count(expert) && found == NULL; i++) {
+    found = blind_leaf(poei_node_child(expert, i));
+  }
+  return found;
+}
+
+/* What cannot be evaluated: discrete factors may still be eliminated, and draws of a marginal's joint density are draws
+ * of it. */
+static poe_status plan_blind(const chooser *choose, poe_error *error) {
+  poe_expert *joint = NULL;
+  const char *why = NULL;
+  bool done = false;
+  poe_status status = try_elimination(choose, &done, error);
+  if (status != POE_OK || done) {
+    return status;
+  }
+  status = poei_latent_joint(choose->plan->expert, &joint, &why, error);
+  const poe_expert *leaf = joint == NULL ? blind_leaf(choose->plan->expert) : NULL;
+  if (status == POE_OK && leaf != NULL && poei_boltzmann_of(leaf) != NULL) {
+    return poei_boltzmann_evaluable(poei_boltzmann_of(leaf), error);
+  }
+  if (status == POE_OK && joint == NULL) {
+    poe_error_set(error, POE_E_CAPABILITY, "the log-density of the target cannot be evaluated%s%s",
+                  why == NULL ? "" : ": ", why == NULL ? "" : why);
+    return POE_E_CAPABILITY;
+  }
+  if (status == POE_OK) {
+    status = plan_through(choose, joint, NULL, POEI_METHOD_JOINT, error);
+  }
+  poe_expert_release(joint);
+  return status;
+}
+
+/* Discrete coordinates with few joint values beside continuous ones. */
+static poe_status try_mixed(const chooser *choose, bool *done, poe_error *error) {
+  poe_expert *marginal = NULL;
+  size_t n = 0, *continuous = NULL;
+  poe_status status = poei_latent_continuous(choose->plan->expert, &marginal, &n, &continuous, error);
+  if (status == POE_OK && marginal != NULL) {
+    *done = true;
+    status = plan_through(choose, marginal, continuous, POEI_METHOD_MARGINAL, error);
+  }
+  poe_expert_release(marginal);
+  return status;
+}
+
 /* ---- continuous coordinates ---- */
 
 static poe_status refuse_discrete(const chooser *choose, poe_error *error) {
@@ -299,8 +488,9 @@ static poe_status refuse_discrete(const chooser *choose, poe_error *error) {
   }
   if (discrete == traits->dim) {
     poe_error_set(error, POE_E_CAPABILITY,
-                  "the %zu discrete coordinates have more than %zu joint states, and discrete sampling is absent",
-                  discrete, choose->options->state_limit);
+                  "the %zu discrete coordinates have more than %zu joint states, and discrete sampling is absent%s%s",
+                  discrete, choose->options->state_limit, choose->refusal->message[0] == '\0' ? "" : ": ",
+                  choose->refusal->message);
     poe_error_hint(error, "give values to some of them, or make independent blocks");
   } else {
     poe_error_set(error, POE_E_CAPABILITY,
@@ -311,14 +501,12 @@ static poe_status refuse_discrete(const chooser *choose, poe_error *error) {
   return POE_E_CAPABILITY;
 }
 
-static poe_status try_quadrature(const chooser *choose, bool *done, poe_error *error) {
+static poe_status quadrature_around(const chooser *choose, const poei_spots *spots, bool *done, poe_error *error) {
   poei_plan *plan = choose->plan;
-  if (plan->dim > 2) {
-    return POE_OK;
-  }
   double log_z, bound;
   bool converged;
-  poe_status status = poei_integrate(plan->expert, choose->options->tolerance, &log_z, &bound, &converged, error);
+  poe_status status =
+      poei_integrate(plan->expert, spots, choose->options->tolerance, &log_z, &bound, &converged, error);
   if (status == POE_E_NUMERIC) {
     return POE_OK; /* singular or not a number somewhere: sampling has its own say */
   }
@@ -333,15 +521,33 @@ static poe_status try_quadrature(const chooser *choose, bool *done, poe_error *e
     *done = true;
     return POE_OK;
   }
-  status = poei_grid_create(plan->expert, log_z, bound, &plan->sampler, error);
+  status = poei_grid_create(plan->expert, spots, log_z, bound, &plan->sampler, error);
   if (status != POE_OK || plan->sampler == NULL) {
     return status;
   }
   *done = true;
-  return set_reason(plan,
-                    poei_format("%zu continuous coordinate%s; `%s` has no closed form", plan->dim,
-                                plan->dim == 1 ? "" : "s", obstacle_word(plan->expert)),
-                    error);
+  char *looked = poei_spots_text(spots);
+  status =
+      set_reason(plan,
+                 looked == NULL ? NULL
+                                : poei_format("%zu continuous coordinate%s; `%s` has no closed form; %s", plan->dim,
+                                              plan->dim == 1 ? "" : "s", obstacle_word(plan->expert), looked),
+                 error);
+  poei_free(looked);
+  return status;
+}
+
+static poe_status try_quadrature(const chooser *choose, bool *done, poe_error *error) {
+  poei_spots spots = {0};
+  if (choose->plan->dim > 2) {
+    return POE_OK;
+  }
+  poe_status status = poei_spots_find(choose->plan->expert, &spots, error);
+  if (status == POE_OK) {
+    status = quadrature_around(choose, &spots, done, error);
+  }
+  poei_spots_free(&spots);
+  return status;
 }
 
 static poe_status set_scratch(poei_plan *plan) {
@@ -402,8 +608,8 @@ static poe_status plan_sampling(const chooser *choose, poe_error *error) {
 /* ---- all of it ---- */
 
 static poe_status choose_route(const chooser *choose, poe_error *error) {
-  static poe_status (*const routes[])(const chooser *, bool *, poe_error *) = {try_closed, try_enumeration, try_blocks,
-                                                                               try_mixture};
+  static poe_status (*const routes[])(const chooser *, bool *, poe_error *) = {
+      try_closed, try_elimination, try_enumeration, try_counts, try_blocks, try_mixture, try_rest, try_mixed};
   bool done = false;
   poe_status status = POE_OK;
   for (size_t i = 0; i < sizeof routes / sizeof routes[0] && status == POE_OK && !done; i++) {
@@ -426,6 +632,7 @@ poe_status poei_plan_tree(const poe_expert *tree, const poei_plan_options *optio
   }
   plan->written = poe_expert_retain(tree);
   plan->dim = poe_expert_traits(tree)->dim;
+  plan->names = options->names;
   poe_status status = POE_OK;
   if (options->no_rewrite) {
     plan->expert = poe_expert_retain(tree);
@@ -435,14 +642,14 @@ poe_status poei_plan_tree(const poe_expert *tree, const poei_plan_options *optio
     plan->rules = fired.item;
     plan->n_rules = fired.n;
   }
-  if (status == POE_OK && !poei_expert_can(plan->expert, POE_CAN_EVAL) && !options->values_only) {
-    status = poe_error_set(error, POE_E_CAPABILITY, "the log-density of the target cannot be evaluated");
-  }
+  poe_error refusal = {0};
+  chooser choose = {options, log_z_only, plan, &refusal};
   if (status == POE_OK && options->values_only) {
     status = set_reason(plan, poei_strdup("values only: no route was chosen"), error);
+  } else if (status == POE_OK && !poei_expert_can(plan->expert, POE_CAN_EVAL)) {
+    status = plan_blind(&choose, error);
   } else if (status == POE_OK) {
-    chooser choose = {options, log_z_only, plan};
-    status = poei_check_proper(plan->expert, error);
+    status = poei_check_proper(plan->expert, &options->names, error);
     if (status == POE_OK) {
       status = choose_route(&choose, error);
     }

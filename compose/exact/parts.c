@@ -49,20 +49,21 @@ void poei_parts_remove(poei_parts *parts, size_t i) {
 
 /* ---- opening ---- */
 
-/* Does a factor of `parts` other than `skip` touch a coordinate of part `skip`? */
-static bool shares(const poei_parts *parts, size_t skip) {
-  const poei_part *part = &parts->item[skip];
-  for (size_t i = 0; i < parts->n; i++) {
-    if (i == skip) {
-      continue;
-    }
-    const unsigned char *touch = poei_node_touch(parts->item[i].expert);
-    for (size_t j = 0; j < parts->item[i].n; j++) {
-      for (size_t k = 0; (touch == NULL || touch[j]) && k < part->n; k++) {
-        if (parts->item[i].index[j] == part->index[k]) {
-          return true;
-        }
-      }
+/* Adds `step` to touching[c] for every coordinate that a part depends on. */
+static void count_touching(const poei_part *part, size_t *touching, size_t step) {
+  const unsigned char *touch = poei_node_touch(part->expert);
+  for (size_t j = 0; j < part->n; j++) {
+    touching[part->index[j]] += touch == NULL || touch[j] ? step : 0;
+  }
+}
+
+/* Does another factor depend on a coordinate of this one? touching[dim]: how many factors depend on each. */
+static bool shares(const poei_part *part, const size_t *touching) {
+  const unsigned char *touch = poei_node_touch(part->expert);
+  for (size_t j = 0; j < part->n; j++) {
+    size_t own = touch == NULL || touch[j] ? 1 : 0;
+    if (touching[part->index[j]] > own) {
+      return true;
     }
   }
   return false;
@@ -123,17 +124,27 @@ static poe_status open_part(poei_parts *parts, const poei_part *part, poe_error 
     return poei_parts_add(parts, child, part->n, part->index, part->exponent, error);
   default: {
     poe_status status = POE_OK;
-    for (size_t i = 0; i < poei_node_child_count(expert) && status == POE_OK; i++) {
-      status = poei_parts_add(parts, poei_node_child(expert, i), part->n, part->index,
-                              part->exponent * poei_product_exponent(expert, i), error);
+    size_t *room = poei_alloc(part->n, sizeof *room);
+    if (room == NULL) {
+      return poe_error_set(error, POE_E_MEMORY, "out of memory");
     }
+    for (size_t i = 0; i < poei_node_child_count(expert) && status == POE_OK; i++) {
+      const poe_expert *factor = poei_node_child(expert, i);
+      const size_t *inner = poei_product_index(expert, i);
+      size_t n = poe_expert_traits(factor)->dim;
+      for (size_t j = 0; j < n; j++) {
+        room[j] = part->index[inner == NULL ? j : inner[j]];
+      }
+      status = poei_parts_add(parts, factor, n, room, part->exponent * poei_product_exponent(expert, i), error);
+    }
+    poei_free(room);
     return status;
   }
   }
 }
 
 /* Should part i be opened? A factor that stands alone keeps its slice and its normalisation: the planner's blocks. */
-static bool wanted(const poei_parts *parts, size_t i, poei_opening opening) {
+static bool wanted(const poei_parts *parts, size_t i, poei_opening opening, const size_t *touching) {
   const poe_expert *expert = parts->item[i].expert;
   poei_node_kind kind = poei_node_kind_of(expert);
   if (!opens(expert, parts->item[i].exponent)) {
@@ -149,41 +160,53 @@ static bool wanted(const poei_parts *parts, size_t i, poei_opening opening) {
   if (opening == POEI_OPEN_SURFACE) {
     return false;
   }
-  return parts->item[i].n == parts->dim && !below ? true : shares(parts, i);
+  return (parts->item[i].n == parts->dim && !below) || shares(&parts->item[i], touching);
+}
+
+/* Opens part i; what comes out takes its place: the order of the source is kept. touching[dim] follows. */
+static poe_status open_in_place(poei_parts *parts, size_t i, size_t *touching, poe_error *error) {
+  poei_part part = parts->item[i];
+  count_touching(&part, touching, SIZE_MAX); /* minus 1 */
+  memmove(&parts->item[i], &parts->item[i + 1], (parts->n - i - 1) * sizeof *parts->item);
+  parts->n--;
+  size_t tail = parts->n - i;
+  poe_status status = open_part(parts, &part, error);
+  size_t came = parts->n - i - tail;
+  poei_part *hold = status == POE_OK ? poei_copy(&parts->item[i + tail], came, sizeof *hold) : NULL;
+  if (status == POE_OK && hold == NULL) {
+    status = poe_error_set(error, POE_E_MEMORY, "out of memory");
+  } else if (status == POE_OK) {
+    memmove(&parts->item[i + came], &parts->item[i], tail * sizeof *hold);
+    memcpy(&parts->item[i], hold, came * sizeof *hold);
+    for (size_t k = i; k < i + came; k++) {
+      count_touching(&parts->item[k], touching, 1);
+    }
+  }
+  poei_free(hold);
+  poe_expert_release(part.expert);
+  poei_free(part.index);
+  return status;
 }
 
 /* Opens, in place, until nothing is left to open. */
 static poe_status open_all(poei_parts *parts, poei_opening opening, bool *deeper, poe_error *error) {
-  for (size_t i = 0; i < parts->n;) {
-    if (!wanted(parts, i, opening)) {
+  size_t *touching = poei_calloc(parts->dim, sizeof *touching);
+  poe_status status = touching == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory") : POE_OK;
+  for (size_t i = 0; status == POE_OK && i < parts->n; i++) {
+    count_touching(&parts->item[i], touching, 1);
+  }
+  for (size_t i = 0; status == POE_OK && i < parts->n;) {
+    if (!wanted(parts, i, opening, touching)) {
       i++;
       continue;
     }
     if (deeper != NULL && poei_node_kind_of(parts->item[i].expert) != POEI_NODE_slice) {
       *deeper = true;
     }
-    poei_part part = parts->item[i];
-    memmove(&parts->item[i], &parts->item[i + 1], (parts->n - i - 1) * sizeof *parts->item);
-    parts->n--;
-    size_t tail = parts->n - i;
-    poe_status status = open_part(parts, &part, error);
-    /* What came out takes the place of what was opened: the order of the source is kept. */
-    size_t came = parts->n - i - tail;
-    poei_part *hold = status == POE_OK ? poei_copy(&parts->item[i + tail], came, sizeof *hold) : NULL;
-    if (status == POE_OK && hold == NULL) {
-      status = poe_error_set(error, POE_E_MEMORY, "out of memory");
-    } else if (status == POE_OK) {
-      memmove(&parts->item[i + came], &parts->item[i], tail * sizeof *hold);
-      memcpy(&parts->item[i], hold, came * sizeof *hold);
-    }
-    poei_free(hold);
-    poe_expert_release(part.expert);
-    poei_free(part.index);
-    if (status != POE_OK) {
-      return status;
-    }
+    status = open_in_place(parts, i, touching, error);
   }
-  return POE_OK;
+  poei_free(touching);
+  return status;
 }
 
 poe_status poei_parts_open(const poe_expert *expert, poei_opening opening, poei_parts *parts, bool *deeper,
@@ -215,13 +238,17 @@ poe_status poei_parts_open(const poe_expert *expert, poei_opening opening, poei_
 
 /* ---- closing ---- */
 
-poe_status poei_place(const poe_expert *expert, size_t dim, const size_t *index, poe_expert **out, poe_error *error) {
-  size_t n = poe_expert_traits(expert)->dim;
-  bool identity = n == dim;
-  for (size_t j = 0; j < n && identity; j++) {
-    identity = index[j] == j;
+static bool is_identity(size_t n, size_t dim, const size_t *index) {
+  for (size_t j = 0; j < n; j++) {
+    if (index[j] != j) {
+      return false;
+    }
   }
-  if (identity) {
+  return n == dim;
+}
+
+poe_status poei_place(const poe_expert *expert, size_t dim, const size_t *index, poe_expert **out, poe_error *error) {
+  if (is_identity(poe_expert_traits(expert)->dim, dim, index)) {
     *out = poe_expert_retain(expert);
     return POE_OK;
   }
@@ -229,30 +256,30 @@ poe_status poei_place(const poe_expert *expert, size_t dim, const size_t *index,
 }
 
 poe_status poei_parts_close(const poei_parts *parts, poe_expert **out, poe_error *error) {
-  poe_expert **children = poei_calloc(parts->n, sizeof *children);
+  const poe_expert **children = poei_alloc(parts->n, sizeof *children);
+  const size_t **index = poei_alloc(parts->n, sizeof *index);
   double *exponents = poei_alloc(parts->n, sizeof *exponents);
   poe_status status = POE_OK;
   poe_expert *made = NULL;
-  if (children == NULL || exponents == NULL) {
+  if (children == NULL || index == NULL || exponents == NULL) {
     status = poe_error_set(error, POE_E_MEMORY, "out of memory");
   }
   for (size_t i = 0; i < parts->n && status == POE_OK; i++) {
+    children[i] = parts->item[i].expert;
     exponents[i] = parts->item[i].exponent;
-    status = poei_place(parts->item[i].expert, parts->dim, parts->item[i].index, &children[i], error);
+    index[i] = is_identity(parts->item[i].n, parts->dim, parts->item[i].index) ? NULL : parts->item[i].index;
   }
   if (status == POE_OK && parts->n == 1 && exponents[0] == 1.0) {
-    made = poe_expert_retain(children[0]);
+    status = poei_place(children[0], parts->dim, parts->item[0].index, &made, error);
   } else if (status == POE_OK) {
-    status = poei_product_create(parts->dim, parts->n, (const poe_expert *const *)children, exponents, &made, error);
+    status = poei_product_create_scoped(parts->dim, parts->n, children, index, exponents, &made, error);
   }
   if (status == POE_OK) {
     status = poei_scaled(made, parts->constant, sqrt(parts->variance), out, error);
   }
   poe_expert_release(made);
-  for (size_t i = 0; children != NULL && i < parts->n; i++) {
-    poe_expert_release(children[i]);
-  }
   poei_free(children);
+  poei_free(index);
   poei_free(exponents);
   return status;
 }

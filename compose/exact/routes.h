@@ -3,10 +3,13 @@
 #define POE_COMPOSE_EXACT_ROUTES_H
 
 #include "compose/exact/tree.h"
+#include "compose/names.h"
 
 /* Refuses what is known to have no finite integral: POE_E_IMPROPER for coordinates nobody bounds, bare networks over
  * an unbounded space, divisors whose support ends before the rest's, and Gaussian forms that grow in some direction. */
-poe_status poei_check_proper(const poe_expert *target, poe_error *error);
+poe_status poei_check_proper(const poe_expert *target, const poei_names *names, poe_error *error);
+/* Its last part (tails.c): divisors that fall off faster than the rest along some direction. */
+poe_status poei_check_tails(const poe_expert *target, const poei_names *names, poe_error *error);
 
 /* target = base * rest with a base that can be drawn exactly and whose log Z is known. */
 typedef struct poei_base {

@@ -4,6 +4,7 @@
  * 0/0 = 0 is kept.
  */
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "compose/exact/rules.h"
@@ -77,6 +78,8 @@ poe_status poei_rule_unwrap_rewrite(const poe_expert *expert, const poei_plan_op
     }
     status = poei_slice_create(inner, poe_expert_traits(expert)->dim, index, out, error);
     poei_free(index);
+  } else if (poei_node_kind_of(expert) == POEI_NODE_product && poei_product_index(expert, 0) != NULL) {
+    status = poei_slice_create(child, poe_expert_traits(expert)->dim, poei_product_index(expert, 0), out, error);
   } else {
     *out = poe_expert_retain(child);
   }
@@ -130,22 +133,67 @@ static bool mergeable(const poei_part *a, const poei_part *b) {
   return gaussian;
 }
 
-bool poei_rule_collect_applies(const poe_expert *expert) {
-  if (poei_node_kind_of(expert) != POEI_NODE_product) {
-    return false;
+/* By identity, then by place, then in the order written, so that factors that may merge stand next to each other. */
+typedef struct collectable {
+  const poe_expert *expert;
+  const poei_part *part; /* NULL: only the experts are compared */
+} collectable;
+
+static int compare_collectable(const void *a, const void *b) {
+  const collectable *x = a, *y = b;
+  if (x->expert != y->expert) {
+    return (uintptr_t)x->expert < (uintptr_t)y->expert ? -1 : 1;
   }
+  int place = x->part == NULL ? 0 : memcmp(x->part->index, y->part->index, x->part->n * sizeof *x->part->index);
+  return place != 0 ? place : (x->part > y->part) - (x->part < y->part);
+}
+
+bool poei_rule_collect_applies(const poe_expert *expert) {
   size_t n = poei_node_child_count(expert);
+  collectable *list = poei_node_kind_of(expert) == POEI_NODE_product ? poei_alloc(n, sizeof *list) : NULL;
+  bool found = false;
+  for (size_t i = 0; list != NULL && i < n; i++) {
+    list[i] = (collectable){poei_node_child(expert, i), NULL};
+  }
+  if (list != NULL) {
+    qsort(list, n, sizeof *list, compare_collectable);
+  }
+  for (size_t i = 1; list != NULL && i < n && !found; i++) {
+    found = list[i].expert == list[i - 1].expert;
+  }
+  poei_free(list);
+  return found;
+}
+
+/* Merges what can be merged in list[n], sorted; what was merged into another has exponent 0 and is marked in gone[]. */
+static void merge_equal(poei_parts *parts, size_t n, const collectable *list, unsigned char *gone) {
   for (size_t i = 0; i < n; i++) {
-    const poe_expert *a, *b;
-    poei_scope_of(poei_node_child(expert, i), &a);
-    for (size_t k = 0; k < i; k++) {
-      poei_scope_of(poei_node_child(expert, k), &b);
-      if (a == b) {
-        return true;
+    poei_part *into = &parts->item[list[i].part - parts->item];
+    for (size_t k = i + 1; k < n && !gone[into - parts->item] && list[k].expert == list[i].expert; k++) {
+      const poei_part *other = list[k].part;
+      if (memcmp(into->index, other->index, into->n * sizeof *into->index) != 0) {
+        break;
+      }
+      if (!gone[other - parts->item] && mergeable(into, other)) {
+        into->exponent += other->exponent;
+        gone[other - parts->item] = 1;
       }
     }
   }
-  return false;
+}
+
+/* Takes out the factors marked in gone[], keeping the order. */
+static void drop_marked(poei_parts *parts, const unsigned char *gone) {
+  size_t kept = 0;
+  for (size_t i = 0; i < parts->n; i++) {
+    if (gone[i]) {
+      poe_expert_release(parts->item[i].expert);
+      poei_free(parts->item[i].index);
+    } else {
+      parts->item[kept++] = parts->item[i];
+    }
+  }
+  parts->n = kept;
 }
 
 poe_status poei_rule_collect_rewrite(const poe_expert *expert, const poei_plan_options *options, poe_expert **out,
@@ -157,20 +205,24 @@ poe_status poei_rule_collect_rewrite(const poe_expert *expert, const poei_plan_o
     return status;
   }
   size_t before = parts.n;
-  for (size_t i = 0; i < parts.n; i++) {
-    for (size_t k = i + 1; k < parts.n;) {
-      if (mergeable(&parts.item[i], &parts.item[k])) {
-        parts.item[i].exponent += parts.item[k].exponent;
-        poei_parts_remove(&parts, k);
-      } else {
-        k++;
-      }
+  collectable *list = poei_alloc(before, sizeof *list);
+  unsigned char *gone = poei_calloc(before, 1);
+  if (list == NULL || gone == NULL) {
+    status = poe_error_set(error, POE_E_MEMORY, "out of memory");
+  } else {
+    for (size_t i = 0; i < before; i++) {
+      list[i] = (collectable){parts.item[i].expert, &parts.item[i]};
     }
+    qsort(list, before, sizeof *list, compare_collectable);
+    merge_equal(&parts, before, list, gone);
+    drop_marked(&parts, gone);
   }
-  if (parts.n < before) {
+  if (status == POE_OK && parts.n < before) {
     status = poei_parts_close(&parts, out, error); /* exponents that became 0 are dropped by the product */
     *what = status == POE_OK ? poei_format("%zu factors became %zu", before, parts.n) : NULL;
   }
+  poei_free(list);
+  poei_free(gone);
   poei_parts_free(&parts);
   return status;
 }

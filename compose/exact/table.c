@@ -223,7 +223,7 @@ poe_status poei_table_mixture(size_t n, const poe_form *forms, const double *log
 
 /* The table over coordinates keep[n] of `form`, summing over states that agree with value[] where fixed[]. */
 static poe_status project(const poe_form *form, size_t n, const size_t *keep, const unsigned char *fixed,
-                          const double *value, poe_form *out, poe_error *error) {
+                          const double *value, double beta, poe_form *out, poe_error *error) {
   poe_form made = {0};
   poe_status status = table_shape(&made, n, error);
   for (size_t j = 0; j < n && status == POE_OK; j++) {
@@ -246,8 +246,11 @@ static poe_status project(const poe_form *form, size_t n, const size_t *keep, co
     }
     if (agrees) {
       double *at = &made.log_value[part_state(to, n, s)];
-      *at = poei_log_add(*at, form->log_value[s]);
+      *at = isinf(beta) ? fmax(*at, form->log_value[s]) : poei_log_add(*at, beta * form->log_value[s]);
     }
+  }
+  for (size_t s = 0; status == POE_OK && isfinite(beta) && s < poei_table_states(&made); s++) {
+    made.log_value[s] /= beta;
   }
   poei_free(to);
   poei_free(own);
@@ -278,7 +281,7 @@ poe_status poei_table_given(const poe_form *form, size_t n, const size_t *index,
         keep[left++] = c;
       }
     }
-    status = project(form, left, keep, fixed, at, out, error);
+    status = project(form, left, keep, fixed, at, 1.0, out, error);
   }
   poei_free(keep);
   poei_free(fixed);
@@ -286,12 +289,13 @@ poe_status poei_table_given(const poe_form *form, size_t n, const size_t *index,
   return status;
 }
 
-poe_status poei_table_marginal(const poe_form *form, size_t n, const size_t *keep, poe_form *out, poe_error *error) {
+poe_status poei_table_marginal(const poe_form *form, size_t n, const size_t *keep, double beta, poe_form *out,
+                               poe_error *error) {
   unsigned char *fixed = poei_calloc(form->dim, 1);
   if (fixed == NULL) {
     return poe_error_set(error, POE_E_MEMORY, "out of memory");
   }
-  poe_status status = project(form, n, keep, fixed, NULL, out, error);
+  poe_status status = project(form, n, keep, fixed, NULL, beta, out, error);
   poei_free(fixed);
   return status;
 }

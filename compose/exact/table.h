@@ -18,7 +18,8 @@ poe_status poei_table_mixture(size_t n, const poe_form *forms, const double *log
 /* Coordinates index[n] set to value[n]; over the others in order. */
 poe_status poei_table_given(const poe_form *form, size_t n, const size_t *index, const double *value, poe_form *out,
                             poe_error *error);
-/* Sums out all coordinates but keep[n] (in that order). */
-poe_status poei_table_marginal(const poe_form *form, size_t n, const size_t *keep, poe_form *out, poe_error *error);
+/* (1/beta) log sum exp(beta .) over all coordinates but keep[n] (in that order); beta infinite: the maximum. */
+poe_status poei_table_marginal(const poe_form *form, size_t n, const size_t *keep, double beta, poe_form *out,
+                               poe_error *error);
 
 #endif

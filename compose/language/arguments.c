@@ -1,6 +1,7 @@
 /* Arguments of families and maps: an expression becomes what the parameter's type asks for.
  *
  *   REAL     numbers, lists, tables, data(...)      STRING, FILE  a text     STRINGS  a list of texts
+ *            (or one of the words the parameter names)
  *   SYMBOL   a bare word of those allowed            FORMULA       arithmetic over the subjects
  */
 #include <string.h>
@@ -25,10 +26,35 @@ static bool wrong_sort(const argument_job *job, const char *wanted, const poei_v
                      job->param->name, wanted, poei_sort_text(value));
 }
 
+/* Is `text` one of the words that may stand for the numbers of a REAL parameter? It becomes the argument. */
+static bool take_word(const argument_job *job, const char *text) {
+  const char *words = job->param->shape ? strchr(job->param->shape, '|') : NULL;
+  size_t n = 0;
+  const char *const *split = NULL;
+  if (!words || !poei_split_words(job->checker, words + 1, &n, &split)) {
+    return false;
+  }
+  for (size_t i = 0; i < n; i++) {
+    if (strcmp(split[i], text) == 0) {
+      job->arg->type = POE_ARG_SYMBOL;
+      job->arg->text = split[i];
+      return true;
+    }
+  }
+  return false;
+}
+
 static bool read_real(const argument_job *job) {
   poei_value value;
+  bool bare = job->value->kind == POEI_SYNTAX_PLACE && job->value->n == 0;
+  if (bare && !poei_symbol_find(job->checker->program, job->value->text) && take_word(job, job->value->text)) {
+    return true;
+  }
   if (!poei_evaluate(job->checker, job->scope, job->value, POEI_WANT_NUMBER, &value)) {
     return false;
+  }
+  if (value.sort == POEI_SORT_TEXT && take_word(job, value.text)) {
+    return true;
   }
   if (value.sort != POEI_SORT_NUMBERS) {
     return wrong_sort(job, "numbers", &value);

@@ -62,9 +62,9 @@ static bool read_subject(poei_checker *checker, const poei_scope *scope, const p
                        "'%s' is over variables, this is %s", call->text, poei_sort_text(&place));
   }
   poei_space_kind space = place.of ? POEI_SPACE_REAL : poei_variable_of(checker->program, place.index[0])->space;
-  if (space == POEI_SPACE_SIMPLEX || space == POEI_SPACE_TOKENS) {
-    return poei_report(&checker->reader, POE_E_TYPE, syntax->span, NULL, "'%s' cannot be over '%s', which is %s",
-                       call->text, place.name, space == POEI_SPACE_SIMPLEX ? "a simplex" : "a sequence of tokens");
+  if (space == POEI_SPACE_SIMPLEX) {
+    return poei_report(&checker->reader, POE_E_TYPE, syntax->span, NULL, "'%s' cannot be over '%s', which is a simplex",
+                       call->text, place.name);
   }
   size_t *shape = poei_region_copy(&checker->program->region, place.shape, place.ndim, sizeof *shape);
   const poe_support *support = supports_of(checker, &place);

@@ -27,6 +27,9 @@ static bool evaluate_call(poei_checker *checker, const poei_scope *scope, const 
   if (strcmp(word, "normalise") == 0 || strcmp(word, "unnormalised") == 0) {
     return poei_density_wrap(checker, scope, call, value);
   }
+  if (strcmp(word, "marginal") == 0 || strcmp(word, "profile") == 0) {
+    return poei_density_marginal(checker, scope, call, value);
+  }
   if (strcmp(word, "data") == 0) {
     return poei_call_data(checker, scope, call, value);
   }
@@ -277,8 +280,10 @@ bool poei_check_definition(poei_checker *checker, poei_definition *definition, p
   poei_formula_frame *formula = checker->formula;
   checker->formula = NULL;
   definition->state = POEI_CHECKING;
+  checker->inside++;
   bool ok = poei_evaluate(checker, NULL, definition->statement->body, POEI_WANT_EXPERT, &definition->value) &&
             name_value(checker, definition);
+  checker->inside--;
   definition->state = ok ? POEI_CHECKED : POEI_FAILED;
   checker->formula = formula;
   return ok;

@@ -81,7 +81,8 @@ typedef enum poei_term_kind {
   POEI_TERM_MIXTURE,      /* children with weights                                             */
   POEI_TERM_NORMALISE,    /* children[0]                                                       */
   POEI_TERM_UNNORMALISED, /* children[0]                                                      */
-  POEI_TERM_GIVEN         /* children[0] with coordinates clamped                              */
+  POEI_TERM_GIVEN,        /* children[0] with coordinates clamped                              */
+  POEI_TERM_MARGINAL      /* children[0] with coordinates integrated out or maximised over     */
 } poei_term_kind;
 
 typedef struct poei_term poei_term;
@@ -107,9 +108,10 @@ struct poei_term {
   size_t n_clamped;     /* values fixed by `given` here and below, ascending ids */
   const size_t *clamped;
   const double *clamped_value;
-  size_t n_given; /* GIVEN: those fixed right here */
+  size_t n_given; /* GIVEN: those fixed right here; MARGINAL: those that disappear, in given[] */
   const size_t *given;
   const double *given_value;
+  double beta; /* MARGINAL: inverse temperature; infinite: maximised */
 
   poe_expert *expert; /* lowered; owned by the program */
   double log_z;       /* known exactly by construction, NaN otherwise */

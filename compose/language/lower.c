@@ -47,21 +47,44 @@ bool poei_report_at(poei_checker *checker, poei_span span, poe_error *error) {
 
 /* ---- what is kept ---- */
 
+/* What was made of leaves is found again by their hashes. */
+static void enter_bucket(poei_program *program, size_t i) {
+  poei_made *made = &program->made[i];
+  if (made->leaf) {
+    size_t *bucket = &program->made_bucket[made->hash & (program->made_capacity - 1)];
+    made->next = *bucket;
+    *bucket = i + 1;
+  }
+}
+
+static bool grow_made(poei_program *program) {
+  size_t capacity = program->made_capacity == 0 ? 16 : program->made_capacity * 2;
+  size_t *buckets = poei_calloc(capacity, sizeof *buckets);
+  poei_made *larger = buckets ? poei_realloc(program->made, capacity, sizeof *larger) : NULL;
+  if (!larger) {
+    poei_free(buckets);
+    return false;
+  }
+  poei_free(program->made_bucket);
+  program->made = larger;
+  program->made_bucket = buckets;
+  program->made_capacity = capacity;
+  for (size_t i = 0; i < program->n_made; i++) {
+    enter_bucket(program, i);
+  }
+  return true;
+}
+
 static bool keep(poei_checker *checker, const poei_made *made) {
   poei_program *program = checker->program;
-  if (program->n_made == program->made_capacity) {
-    size_t capacity = program->made_capacity == 0 ? 16 : program->made_capacity * 2;
-    poei_made *larger = poei_realloc(program->made, capacity, sizeof *larger);
-    if (!larger) {
-      program->region.failed = true;
-      poe_expert_release(made->expert);
-      poe_map_release(made->map);
-      return false;
-    }
-    program->made = larger;
-    program->made_capacity = capacity;
+  if (program->n_made == program->made_capacity && !grow_made(program)) {
+    program->region.failed = true;
+    poe_expert_release(made->expert);
+    poe_map_release(made->map);
+    return false;
   }
-  program->made[program->n_made++] = *made;
+  program->made[program->n_made] = *made;
+  enter_bucket(program, program->n_made++);
   return true;
 }
 
@@ -116,25 +139,23 @@ bool poei_widen(poei_checker *checker, poei_span span, poe_expert *expert, size_
 
 /* ---- compositions ---- */
 
-static void release_all(size_t n, poe_expert **experts) {
-  for (size_t i = 0; i < n; i++) {
-    poe_expert_release(experts[i]);
-  }
-}
-
 /* Where a child is told of: its own place. */
 static poei_span span_of(const poei_term *term) {
   return term->syntax->span;
 }
 
-/* The children's experts over all coordinates of the term, one reference each. */
-static bool widened_children(poei_checker *checker, const poei_term *term, poe_expert **children) {
+/* The children's experts, and where their coordinates are among the term's. */
+static bool placed_children(poei_checker *checker, const poei_term *term, const poe_expert **children,
+                            const size_t **index) {
   for (size_t i = 0; i < term->n; i++) {
     poei_term *child = term->children[i];
-    if (!poei_lower_term(checker, child) ||
-        !poei_widen(checker, span_of(child), poe_expert_retain(child->expert), child->dim, child->coordinate, term->dim,
-                    term->coordinate, &children[i])) {
-      release_all(i, children);
+    if (!poei_lower_term(checker, child)) {
+      return false;
+    }
+    children[i] = child->expert;
+    index[i] = child->dim == term->dim ? NULL /* ascending, so the same */
+                                       : positions(checker, child->dim, child->coordinate, term->dim, term->coordinate);
+    if (child->dim != term->dim && !index[i]) {
       return false;
     }
   }
@@ -178,18 +199,13 @@ static bool check_support(poei_checker *checker, const poei_term *term) {
 }
 
 static bool lower_product(poei_checker *checker, const poei_term *term, poe_expert **expert) {
-  poe_expert **children = poei_region_take(&checker->program->region, term->n, sizeof(poe_expert *));
-  if (!children || !widened_children(checker, term, children)) {
-    return false;
-  }
-  if (!check_support(checker, term)) {
-    release_all(term->n, children);
+  const poe_expert **children = poei_region_take(&checker->program->region, term->n, sizeof *children);
+  const size_t **index = poei_region_take(&checker->program->region, term->n, sizeof *index);
+  if (!children || !index || !placed_children(checker, term, children, index) || !check_support(checker, term)) {
     return false;
   }
   poe_error error = {0};
-  poe_status status =
-      poei_product_create(term->dim, term->n, (const poe_expert *const *)children, term->factor, expert, &error);
-  release_all(term->n, children);
+  poe_status status = poei_product_create_scoped(term->dim, term->n, children, index, term->factor, expert, &error);
   return status == POE_OK || poei_report_at(checker, span_of(term), &error);
 }
 
@@ -217,6 +233,18 @@ static bool lower_given(poei_checker *checker, const poei_term *term, poe_expert
   return status == POE_OK || poei_report_at(checker, span_of(term), &error);
 }
 
+static bool lower_marginal(poei_checker *checker, const poei_term *term, poe_expert **expert) {
+  poei_term *child = term->children[0];
+  if (!poei_lower_term(checker, child)) {
+    return false;
+  }
+  size_t *index = positions(checker, term->n_given, term->given, child->dim, child->coordinate);
+  poe_error error = {0};
+  poe_status status = index ? poei_marginal_create(child->expert, term->n_given, index, term->beta, expert, &error)
+                            : poe_error_set(&error, POE_E_MEMORY, "out of memory");
+  return status == POE_OK || poei_report_at(checker, span_of(term), &error);
+}
+
 static bool lower_kind(poei_checker *checker, poei_term *term, poe_expert **expert) {
   switch (term->kind) {
   case POEI_TERM_LEAF:
@@ -227,6 +255,8 @@ static bool lower_kind(poei_checker *checker, poei_term *term, poe_expert **expe
     return lower_plate(checker, term, expert);
   case POEI_TERM_GIVEN:
     return lower_given(checker, term, expert);
+  case POEI_TERM_MARGINAL:
+    return lower_marginal(checker, term, expert);
   case POEI_TERM_MIXTURE:
     return poei_lower_mixture(checker, term, expert);
   case POEI_TERM_NORMALISE:

@@ -96,11 +96,13 @@ static bool fill_args(poei_checker *checker, const poei_leaf *leaf, poe_args *ar
 }
 
 static const poei_made *find_made(const poei_program *program, const poei_leaf *leaf, const void *ops) {
-  for (size_t i = program->n_made; i-- > 0;) {
-    const poei_made *made = &program->made[i];
-    if (made->leaf && made->hash == leaf->hash && made->ops == ops && poei_leaf_same(made->leaf, leaf)) {
+  size_t at = program->n_made == 0 ? 0 : program->made_bucket[leaf->hash & (program->made_capacity - 1)];
+  while (at > 0) {
+    const poei_made *made = &program->made[at - 1];
+    if (made->hash == leaf->hash && made->ops == ops && poei_leaf_same(made->leaf, leaf)) {
       return made;
     }
+    at = made->next;
   }
   return NULL;
 }

@@ -112,8 +112,11 @@ static witness ask_leaf(const poei_leaf *leaf, size_t id) {
     const char *kind;
     witness says;
   } families[] = {
-      {"gaussian", GAUSSIAN}, {"gmm", GAUSSIAN},   {"linear_gaussian", GAUSSIAN}, {"student_t", FINITE},
-      {"laplace", FINITE},    {"uniform", FINITE}, {"energy", NETWORK},
+      {"gaussian", GAUSSIAN}, {"gmm", GAUSSIAN},   {"linear_gaussian", GAUSSIAN},
+      {"student_t", FINITE},  {"laplace", FINITE}, {"uniform", FINITE},
+      {"energy", NETWORK},    {"kde", GAUSSIAN},   {"exponential", FINITE},
+      {"gamma", FINITE},      {"beta", FINITE},    {"lognormal", FINITE},
+      {"von_mises", FINITE},  {"poisson", FINITE}, {"rbm", GAUSSIAN},
   };
   for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
     if (strcmp(families[i].kind, leaf->kind) == 0) {

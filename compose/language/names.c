@@ -9,7 +9,8 @@
 #include "experts/list.h"
 
 /* Operations on densities, beside the operators. */
-static const char *const operation_words[] = {"product", "mixture", "normalise", "unnormalised", "data", NULL};
+static const char *const operation_words[] = {"product",  "mixture", "normalise", "unnormalised",
+                                              "marginal", "profile", "data",      NULL};
 
 static uint64_t hash_name(const char *name) {
   return poei_hash_bytes(14695981039346656037u, name, strlen(name));

@@ -186,6 +186,7 @@ static bool lookup(poei_checker *checker, const poei_scope *scope, const poei_sy
                        "'%s' takes %zu argument%s", definition->name, definition->statement->n_names - 1,
                        definition->statement->n_names == 2 ? "" : "s");
   }
+  definition->used = definition->used || checker->inside > 0;
   if (!poei_check_definition(checker, definition, syntax->at)) {
     return false;
   }

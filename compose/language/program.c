@@ -65,6 +65,7 @@ void poei_program_free(poei_program *program) {
     poe_map_release(program->made[i].map);
   }
   poei_free(program->made);
+  poei_free(program->made_bucket);
   poei_region_free(&program->region);
   poei_free(program);
 }
@@ -147,6 +148,13 @@ const poei_variable *poei_program_variable_find(const poei_program *program, con
 
 size_t poei_program_density_count(const poei_program *program) {
   return program->n_densities;
+}
+
+bool poei_program_density_is_part(const poei_program *program, size_t index) {
+  const poei_symbol *symbol =
+      index < program->n_densities ? poei_symbol_find(program, program->densities[index]) : NULL;
+  const poei_definition *definition = symbol ? symbol->definition : NULL;
+  return definition && (definition->used || definition->value.term->kind == POEI_TERM_LEAF);
 }
 
 const char *poei_program_density(const poei_program *program, size_t index) {

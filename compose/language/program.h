@@ -10,6 +10,7 @@
 #include <stddef.h>
 
 #include "compose/language/verbs.h"
+#include "compose/names.h"
 #include "poe/expert.h"
 
 /* ---- diagnostics ---- */
@@ -112,6 +113,7 @@ typedef struct poei_target {
   const char *file;           /* place of the expression: the program's text of the path, */
   int line, column, span;     /* 1-based, length in bytes                               */
   bool normalised;            /* known to integrate to 1 over its coordinates                    */
+  poei_names names;           /* of its dimensions, for messages; as long as the target and the program live */
 } poei_target;
 /* Lowers a definition's name or an expression in the language (NULL: the last density defined). Experts are created
  * once per definition and shared. Diagnostics (warnings too) are appended. */
@@ -123,9 +125,19 @@ const char *poei_program_coordinate_text(const poei_program *program, size_t coo
 /* The tree of a target as written, for `explain`: indented lines with place and what each leaf is. On the heap. */
 char *poei_program_tree(poei_program *program, const char *expression, poei_diagnostics *diagnostics);
 
+/* Where an expert that a tree is made of was written: its place into *error, and *name: that of the definition which is
+ * nothing else, or NULL. False, and nothing changed, when it is no call of a family in the program. Equal calls are one
+ * expert: the first place counts. */
+bool poei_program_origin(const poei_program *program, const poe_expert *expert, const char **name, poe_error *error);
+
+/* The arguments of the call that made such an expert, *n of them; the program's. NULL when it is none. */
+const poe_arg *poei_program_arguments(const poei_program *program, const poe_expert *expert, size_t *n);
+
 /* Names of the definitions that are densities, in order (for --each and compare). */
 size_t poei_program_density_count(const poei_program *program);
 const char *poei_program_density(const poei_program *program, size_t index);
+/* Is it a building block: named in another definition, or nothing but a family's call? */
+bool poei_program_density_is_part(const poei_program *program, size_t index);
 /* The density definitions mentioned directly in a target's expression (the named experts, in order, each once); names
  * belong to the program. */
 size_t poei_program_mentions(poei_program *program, const char *expression, const char **names, size_t capacity);

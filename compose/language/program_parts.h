@@ -22,6 +22,7 @@ typedef struct poei_definition {
   poei_definition_state state;
   poei_value value; /* without formals, once checked */
   bool called;      /* with formals: its body was worked out at least once */
+  bool used;        /* another definition names it */
 } poei_definition;
 
 typedef struct poei_symbol {
@@ -45,6 +46,7 @@ typedef struct poei_made {
   const void *ops;
   poe_expert *expert;
   poe_map *map;
+  size_t next; /* of the same bucket, plus 1; 0: none */
 } poei_made;
 
 struct poei_program {
@@ -71,8 +73,9 @@ struct poei_program {
   size_t n_actions, action_capacity;
   poei_action *actions;
   poei_data *data;
-  size_t n_made, made_capacity;
+  size_t n_made, made_capacity; /* made_capacity is a power of two */
   poei_made *made;
+  size_t *made_bucket; /* [made_capacity] the last leaf made with hash % made_capacity, plus 1 */
 };
 
 /* The formula being worked out: places become coordinates of it. */
@@ -86,7 +89,8 @@ typedef struct poei_checker {
   poei_reader reader;
   poei_program *program;
   size_t depth, steps;
-  bool stopped; /* a limit was reached and told: everything fails from now on */
+  size_t inside; /* definitions being worked out */
+  bool stopped;  /* a limit was reached and told: everything fails from now on */
   poei_formula_frame *formula;
 } poei_checker;
 
@@ -186,6 +190,9 @@ bool poei_density_not(poei_checker *checker, const poei_syntax *syntax, const po
 bool poei_density_wrap(poei_checker *checker, const poei_scope *scope, const poei_syntax *call, poei_value *value);
 bool poei_density_given(poei_checker *checker, const poei_scope *scope, const poei_syntax *syntax, poei_value *value);
 
+/* marginals.c */
+bool poei_density_marginal(poei_checker *checker, const poei_scope *scope, const poei_syntax *call, poei_value *value);
+
 /* comprehensions.c */
 bool poei_call_product(poei_checker *checker, const poei_scope *scope, const poei_syntax *call, poei_value *value);
 bool poei_call_mixture(poei_checker *checker, const poei_scope *scope, const poei_syntax *call, poei_value *value);
@@ -204,6 +211,9 @@ poei_term *poei_term_mixture(poei_checker *checker, const poei_syntax *syntax, s
 poei_term *poei_term_wrap(poei_checker *checker, const poei_syntax *syntax, poei_term_kind kind, poei_term *child);
 poei_term *poei_term_given(poei_checker *checker, const poei_syntax *syntax, poei_term *child, size_t n,
                            const size_t *ids, const double *values);
+/* Without coordinates ids[n] (ascending): integrated out at inverse temperature beta, or maximised over (infinite). */
+poei_term *poei_term_marginal(poei_checker *checker, const poei_syntax *syntax, poei_term *child, size_t n,
+                              const size_t *ids, double beta);
 poei_term *poei_term_plate(poei_checker *checker, const poei_syntax *syntax, poei_term *child, size_t count,
                            const size_t *index);
 /* The same structure over other coordinates? Then image[a dim] says which coordinate of b stands for each of a's. */

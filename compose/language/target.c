@@ -57,6 +57,29 @@ bool poei_check_target(poei_checker *checker, const char *expression, const poei
   return read_expression(checker, expression, syntax, term);
 }
 
+/* ---- names of dimensions ---- */
+
+typedef struct target_names {
+  const poei_program *program;
+  const size_t *coordinates; /* of the target */
+} target_names;
+
+static const char *target_name(const void *context, size_t dimension, char *text, size_t size) {
+  const target_names *names = context;
+  return poei_program_coordinate_text(names->program, names->coordinates[dimension], text, size);
+}
+
+static bool name_target(const poei_program *program, poei_target *target) {
+  target_names *names = poei_alloc(1, sizeof *names);
+  if (names) {
+    *names = (target_names){program, target->coordinates};
+    target->names = (poei_names){target_name, names};
+  }
+  return names != NULL;
+}
+
+/* ---- targets ---- */
+
 static bool copy_target(const poei_program *program, const char *expression, const poei_syntax *syntax,
                         const poei_term *term, poei_target *target) {
   poei_region region;
@@ -75,7 +98,8 @@ static bool copy_target(const poei_program *program, const char *expression, con
   target->n_clamped = term->n_clamped;
   target->clamped = poei_copy(term->clamped, term->n_clamped, sizeof *target->clamped);
   target->clamped_value = poei_copy(term->clamped_value, term->n_clamped, sizeof *target->clamped_value);
-  return target->text && target->name && target->coordinates && target->clamped && target->clamped_value;
+  return target->text && target->name && target->coordinates && target->clamped && target->clamped_value &&
+         name_target(program, target);
 }
 
 static bool is_normalised(const poei_term *term) {
@@ -126,7 +150,47 @@ void poei_target_free(poei_target *target) {
   poei_free(target->coordinates);
   poei_free(target->clamped);
   poei_free(target->clamped_value);
+  poei_free((void *)target->names.context);
   *target = (poei_target){0};
+}
+
+/* ---- origins ---- */
+
+static const poei_leaf *leaf_of(const poei_program *program, const poe_expert *expert) {
+  for (size_t i = 0; i < program->n_made; i++) {
+    if (program->made[i].expert == expert) {
+      return program->made[i].leaf;
+    }
+  }
+  return NULL;
+}
+
+const poe_arg *poei_program_arguments(const poei_program *program, const poe_expert *expert, size_t *n) {
+  const poei_leaf *leaf = leaf_of(program, expert);
+  *n = leaf ? leaf->n_args : 0;
+  return leaf ? leaf->args : NULL;
+}
+
+bool poei_program_origin(const poei_program *program, const poe_expert *expert, const char **name, poe_error *error) {
+  const poei_leaf *leaf = leaf_of(program, expert);
+  if (!leaf) {
+    return false;
+  }
+  poei_span span = leaf->syntax->span;
+  *name = NULL;
+  for (size_t i = 0; !*name && i < program->n_definitions; i++) {
+    const poei_definition *definition = program->definitions[i];
+    const poei_term *term = definition->state == POEI_CHECKED && definition->value.sort == POEI_SORT_DENSITY
+                                ? definition->value.term
+                                : NULL;
+    if (term && term->kind == POEI_TERM_LEAF && term->expert && term->family == poe_expert_ops_of(expert) &&
+        poei_leaf_same(term->leaf, leaf)) {
+      *name = definition->name;
+      span = term->syntax->span;
+    }
+  }
+  poei_span_place(span, error);
+  return true;
 }
 
 /* ---- mentions ---- */

@@ -225,7 +225,7 @@ static int compare_clamps(const void *a, const void *b) {
 /* Values fixed by `given` in the term or its children, where they do not contradict one another and the coordinate is
  * free nowhere. */
 static bool inherit_clamps(poei_checker *checker, poei_term *term) {
-  size_t n = term->n_given, kept = 0;
+  size_t fixed = term->kind == POEI_TERM_GIVEN ? term->n_given : 0, n = fixed, kept = 0;
   for (size_t i = 0; i < term->n; i++) {
     n += term->children[i]->n_clamped;
   }
@@ -240,7 +240,7 @@ static bool inherit_clamps(poei_checker *checker, poei_term *term) {
     return false;
   }
   n = 0;
-  for (size_t i = 0; i < term->n_given; i++) {
+  for (size_t i = 0; i < fixed; i++) {
     clamps[n++] = (clamp){term->given[i], term->given_value[i]};
   }
   for (size_t c = 0; c < term->n; c++) {
@@ -330,16 +330,16 @@ poei_term *poei_term_wrap(poei_checker *checker, const poei_syntax *syntax, poei
   return term->children ? finish(checker, term) : NULL;
 }
 
-poei_term *poei_term_given(poei_checker *checker, const poei_syntax *syntax, poei_term *child, size_t n,
-                           const size_t *ids, const double *values) {
-  poei_term *term = poei_term_wrap(checker, syntax, POEI_TERM_GIVEN, child);
+/* The child without coordinates ids[n]. */
+static poei_term *term_without(poei_checker *checker, const poei_syntax *syntax, poei_term_kind kind, poei_term *child,
+                               size_t n, const size_t *ids) {
+  poei_term *term = poei_term_wrap(checker, syntax, kind, child);
   size_t *left = poei_region_take(&checker->program->region, child->dim, sizeof *left);
   if (!term || !left) {
     return NULL;
   }
   term->n_given = n;
   term->given = ids;
-  term->given_value = values;
   size_t kept = 0;
   for (size_t i = 0; i < child->dim; i++) {
     size_t id = child->coordinate[i];
@@ -349,7 +349,28 @@ poei_term *poei_term_given(poei_checker *checker, const poei_syntax *syntax, poe
   }
   term->dim = kept;
   term->coordinate = left;
+  return term;
+}
+
+poei_term *poei_term_given(poei_checker *checker, const poei_syntax *syntax, poei_term *child, size_t n,
+                           const size_t *ids, const double *values) {
+  poei_term *term = term_without(checker, syntax, POEI_TERM_GIVEN, child, n, ids);
+  if (!term) {
+    return NULL;
+  }
+  term->given_value = values;
   term->hash = poei_hash_bytes(term->hash, values, n * sizeof *values);
+  return inherit_clamps(checker, term) ? term : NULL;
+}
+
+poei_term *poei_term_marginal(poei_checker *checker, const poei_syntax *syntax, poei_term *child, size_t n,
+                              const size_t *ids, double beta) {
+  poei_term *term = term_without(checker, syntax, POEI_TERM_MARGINAL, child, n, ids);
+  if (!term) {
+    return NULL;
+  }
+  term->beta = beta;
+  term->hash = poei_hash_bytes(term->hash, &beta, sizeof beta);
   return inherit_clamps(checker, term) ? term : NULL;
 }
 
@@ -392,7 +413,8 @@ static bool correspond(const poei_term *root, size_t id, size_t other, size_t *i
 
 static bool same_structure(const poei_term *root, const poei_term *a, const poei_term *b, size_t *image) {
   if (a->kind != b->kind || a->hash != b->hash || a->n != b->n || a->dim != b->dim || a->family != b->family ||
-      a->has_derived || b->has_derived || a->kind == POEI_TERM_GIVEN || a->kind == POEI_TERM_PLATE) {
+      a->has_derived || b->has_derived || a->kind == POEI_TERM_GIVEN || a->kind == POEI_TERM_MARGINAL ||
+      a->kind == POEI_TERM_PLATE) {
     return false;
   }
   if (a->kind == POEI_TERM_LEAF) {
@@ -420,7 +442,7 @@ static bool same_structure(const poei_term *root, const poei_term *a, const poei
 }
 
 bool poei_term_same(const poei_term *a, const poei_term *b, size_t *image) {
-  if (a->hash != b->hash || a->dim != b->dim || a->kind == POEI_TERM_GIVEN) {
+  if (a->hash != b->hash || a->dim != b->dim || a->kind == POEI_TERM_GIVEN || a->kind == POEI_TERM_MARGINAL) {
     return false;
   }
   for (size_t i = 0; i < a->dim; i++) {

@@ -7,6 +7,7 @@
  *
  * A named expert is written out where it comes first; later it is its name alone.
  */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -55,6 +56,8 @@ static const char *word_of(const poei_term *term) {
     return "unnormalised";
   case POEI_TERM_GIVEN:
     return "given";
+  case POEI_TERM_MARGINAL:
+    return isinf(term->beta) ? "profile" : "marginal";
   default:
     return "";
   }
@@ -148,6 +151,15 @@ static void put_term(tree *out, const poei_term *term, size_t level, const char 
   } else if (term->kind == POEI_TERM_GIVEN) {
     snprintf(text, sizeof text, " %zu fixed coordinate%s", term->n_given, term->n_given == 1 ? "" : "s");
     put(out, text);
+  }
+  if (term->kind == POEI_TERM_MARGINAL) {
+    snprintf(text, sizeof text, " without %zu coordinate%s", term->n_given, term->n_given == 1 ? "" : "s");
+    put(out, text);
+    if (isfinite(term->beta) && term->beta != 1.0) {
+      char number[POEI_NUMBER_TEXT];
+      snprintf(text, sizeof text, " at beta %s", poei_number_text(term->beta, number));
+      put(out, text);
+    }
   }
   put_coordinates(out, term);
   put_place(out, term);

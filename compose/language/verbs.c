@@ -33,6 +33,9 @@ static const poei_option score_options[] = {
     {"data", POEI_OPTION_FILE, NULL, NULL, "points, one per row: npy, npz or csv, n x d"},
     {"grad", POEI_OPTION_FLAG, NULL, "false", "gradients too"},
     {"each", POEI_OPTION_FLAG, NULL, "false", "the log-density of each named expert of the target too"},
+    {"relative_to", POEI_OPTION_INTEGER, NULL, NULL,
+     "differences from this row (the first is 0): no normalising constant is computed"},
+    {"rank", POEI_OPTION_FLAG, NULL, "false", "the rows in the order of their log-densities, the best first"},
     {"output", POEI_OPTION_FILE, NULL, NULL, "write the numbers to this file (npy, npz or csv)"},
     {0},
 };
@@ -59,6 +62,22 @@ static const poei_option sample_options[] = {
     {0},
 };
 
+static const poei_option minimize_options[] = {
+    {"starts", POEI_OPTION_INTEGER, NULL, "64", "searches begun, where the answer is not exact"},
+    {"modes", POEI_OPTION_INTEGER, NULL, "10", "modes reported, the best first (with --clamp: 1 for each row)"},
+    {"clamp", POEI_OPTION_TEXT, NULL, NULL,
+     "variable=FILE: the best values of the rest for each row of the file (npy, npz or csv)"},
+    {"init", POEI_OPTION_FILE, NULL, NULL, "starting points, one per row: npy, npz or csv"},
+    {0},
+};
+
+static const poei_option marginals_options[] = {
+    {"chains", POEI_OPTION_INTEGER, NULL, "4", "chains, where the answer is not exact"},
+    {"warmup", POEI_OPTION_INTEGER, NULL, "1000", "adaptation steps, thrown away"},
+    {"draws", POEI_OPTION_INTEGER, NULL, "1000", "draws per chain"},
+    {0},
+};
+
 static const poei_option compare_options[] = {
     {"by", POEI_OPTION_NAMES, NULL, NULL, "experts whose satisfaction is measured"},
     {"base", POEI_OPTION_TEXT, NULL, NULL, "a density every expert of `by` is multiplied with"},
@@ -79,8 +98,10 @@ static const poei_option compare_options[] = {
 };
 
 static const poei_option bench_options[] = {
-    {"rows", POEI_OPTION_INTEGER, NULL, "1024", "rows per evaluation"},
+    {"rows", POEI_OPTION_INTEGER, NULL, NULL, "rows per evaluation (default: 1, 64 and 1024 in turn)"},
     {"grad", POEI_OPTION_FLAG, NULL, "false", "measure gradients only"},
+    {"peer", POEI_OPTION_CHOICE, "auto|pytorch|none", "auto",
+     "time PyTorch on the same network beside it: when it is there, or it must be, or never"},
     {0},
 };
 
@@ -96,6 +117,10 @@ static const poei_verb explain_verb = {"explain", "say how a target would be ans
 static const poei_verb score_verb = {"score", "log-densities at given points", true, 0, 1, score_options};
 static const poei_verb logz_verb = {"logz", "log of the integral of a target, in nats", true, 0, 1, logz_options};
 static const poei_verb sample_verb = {"sample", "draw from a target", true, 0, 1, sample_options};
+static const poei_verb minimize_verb = {"minimize",      "find where a target is most probable: its modes", true, 0, 1,
+                                        minimize_options};
+static const poei_verb marginals_verb = {
+    "marginals", "probabilities of the values of discrete variables", true, 0, 1, marginals_options};
 static const poei_verb compare_verb = {"compare",      "measure which target satisfies which expert", true, 1, 64,
                                        compare_options};
 static const poei_verb info_verb = {"info",    "say what a model file holds, without executing it", false, 1, 1,
@@ -106,8 +131,8 @@ static const poei_verb bench_verb = {"bench", "measure the speed of a target her
 static const poei_verb fmt_verb = {"fmt", "print a file in canonical form", false, 0, 0, no_options};
 
 const poei_verb *const poei_verbs[] = {
-    &run_verb,     &check_verb, &explain_verb, &score_verb, &logz_verb, &sample_verb,
-    &compare_verb, &info_verb,  &verify_verb,  &bench_verb, &fmt_verb,  NULL,
+    &run_verb,       &check_verb,   &explain_verb, &score_verb,  &logz_verb,  &sample_verb, &minimize_verb,
+    &marginals_verb, &compare_verb, &info_verb,    &verify_verb, &bench_verb, &fmt_verb,    NULL,
 };
 
 const poei_verb *poei_verb_find(const char *name) {

@@ -225,11 +225,38 @@ static void test_digest_models(void **state) {
   }
 }
 
+/* A constant beside blocks whose log Z is estimated counts: c is exp(3.5155...) everywhere. */
+static void test_constant_beside_blocks(void **state) {
+  (void)state;
+  static const char text[] = "var x, y : real[3]\n"
+                             "a = gaussian(x | mean=0, sd=1) * formula(x | energy=sum(x^4))\n"
+                             "b = gaussian(y | mean=0, sd=1) * formula(y | energy=sum(y^4))\n"
+                             "k = gaussian(x[0] | mean=0, sd=1) * gaussian(x[0] | mean=3, sd=1)\n"
+                             "c = k / normalise(k)\n"
+                             "plain = a * b\n"
+                             "scaled = a * b * c\n";
+  static const char *const none[][2] = {{NULL, NULL}};
+  fixture f;
+  fixture_action act;
+  poe_error error = {0};
+  double log_z[2];
+  fixture_open(&f, "scaled.poe", text, 0);
+  for (size_t i = 0; i < 2; i++) {
+    const poei_action *action = fixture_act(&act, "logz", i == 0 ? "plain" : "scaled", none);
+    json_t *r = fixture_perform(&f, poei_answer_logz, action, POE_OK, &error);
+    log_z[i] = fixture_number(r, "log_z");
+    assert_true(fixture_number(r, "std_error") > 0.0);
+    json_decref(r);
+  }
+  check_close(log_z[1] - log_z[0], -0.25 * 9.0 - 0.5 * log(4.0 * acos(-1.0)), 1e-9, 0.0);
+  fixture_close(&f);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_seed_is_not_the_users), cmocka_unit_test(test_cache),
       cmocka_unit_test(test_cache_damaged),         cmocka_unit_test(test_digest),
-      cmocka_unit_test(test_digest_models),
+      cmocka_unit_test(test_digest_models),         cmocka_unit_test(test_constant_beside_blocks),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

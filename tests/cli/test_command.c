@@ -213,10 +213,25 @@ static void test_bad_input(void **state) {
        "var x : real\na = uniform(x | low=0, high=1)\nb = uniform(x | low=2, high=3)\nlogz(a * b)\n",
        2,
        {"a * b", "empty"}},
-      {"check bad.poe", /* an improper last density is doubtful, not wrong: it can be included and scored */
-       "var x : real\na = gaussian(x | mean=0, sd=2)\nb = gaussian(x | mean=0, sd=1)\nc = b / (a * a)\nd = a / b\n",
-       0,
-       {"warning", "normalis"}},
+#define ABC "var x : real\na = gaussian(x | mean=0, sd=2)\nb = gaussian(x | mean=0, sd=1)\nc = b / (a * a)\n"
+      {"check bad.poe", ABC "d = a / b\n", 2, {"bad.poe:5:5: error", "normalis", "along x "}}, /* the default target */
+      {"check bad.poe", ABC "d = a / b\nlogz(c)\n", 0, {"bad.poe:5:5: warning", "normalis", "along x "}},
+      {"check bad.poe", ABC "d = a / b\nlogz(d)\n", 2, {"bad.poe:5:5: error", "normalis"}},
+      {"check bad.poe", ABC "d = a / b\nexplain(d)\n", 2, {"bad.poe:5:5: error", "normalis"}},
+      {"check bad.poe", ABC "d = a / b\nscore(d, data=\"x.csv\")\n", 0, {""}},
+      {"check bad.poe", ABC "d = a / b\nsample(b)\nlogz(b / (a * a))\ne = d * c\n", 0, {"bad.poe:8:5: warning"}},
+      {"logz bad.poe", /* what no form shows, sampling meets */
+       "var x, y, z : real\na = gaussian(x, y, z | mean=0, sd=1)\n"
+       "far = a * formula(x, y, z | log_density=0.6*y^2 - 0.01*log1p(x^2*z^2))\n",
+       4,
+       {"bad.poe:3:7: error", "run away along y:", "finite integral"}},
+      {"logz bad.poe",
+       "var x, y, z : real\na = gaussian(x, y, z | mean=0, sd=1)\n"
+       "far = a * formula(x, y, z | log_density=sqrt(x*y*z))\n",
+       4,
+       {"bad.poe:3:11: error", "nan at a draw", "it comes from `formula`"}},
+      {"bench bad.poe --peer numpy", "var x : real\na = gaussian(x | mean=0, sd=1)\n", 2, {"auto|pytorch|none"}},
+      {"bench bad.poe --peer pytorch", "var x : real\na = gaussian(x | mean=0, sd=1)\n", 2, {"energy alone"}},
       {"sample bad.poe --chains x", "var x : real\na = gaussian(x | mean=0, sd=1)\n", 2, {"whole number", "'x'"}},
       {"sample bad.poe --method warp", "", 2, {"--method cannot be 'warp'", "auto|exact"}},
       {"logz missing.poe", "", 3, {"missing.poe"}},

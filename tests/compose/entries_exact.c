@@ -1,16 +1,97 @@
-/* Conformance entries of the experts that the planner makes: truncated Gaussians, enumerations, grids. */
+/* Conformance entries of the experts that the planner makes: fused and truncated Gaussians, enumerations, grids. */
 #include <math.h>
 
+#include "compose/exact/fuse.h"
 #include "compose/exact/numeric.h"
 #include "compose/exact/truncated.h"
 #include "experts/closed.h"
 #include "tests/compose/build.h"
 #include "tests/conformance/conformance.h"
+#include "tests/conformance/reference.h"
 #include "tests/support/check.h"
 
 static double log_normal(double x, double mean, double sd) {
   double z = (x - mean) / sd;
   return -0.5 * z * z - log(sd) - 0.5 * log(2.0 * acos(-1.0));
+}
+
+/* ---- fused ---- */
+
+/* The product of n experts over d coordinates, fused. */
+static poe_status fused_product(tree *t, size_t d, size_t n, const poe_expert *const *factor, const double *exponent,
+                                poe_expert **expert, poe_error *error) {
+  poei_parts parts = {.dim = d};
+  poe_expert *made = NULL;
+  size_t index[2] = {0, 1};
+  for (size_t i = 0; i < n && t->status == POE_OK; i++) {
+    t->status = poei_parts_add(&parts, factor[i], d, index, exponent[i], &t->error);
+  }
+  if (t->status == POE_OK) {
+    t->status = poei_fuse(d, parts.n, parts.item, 100, &made, &t->error);
+  }
+  poei_parts_free(&parts);
+  poe_status status = tree_finish(t, made, expert, error);
+  poe_expert_release(made);
+  return status;
+}
+
+/* N(x; m, C)^2 / N(x; 0, 40): dependent coordinates. */
+static const double fused_mean[2] = {1.5, -0.5}, fused_cov[4] = {1.0, 0.6, 0.6, 2.0},
+                    wide_cov[4] = {40.0, 0.0, 0.0, 40.0};
+
+static poe_status fused_quotient(poe_expert **expert, poe_error *error) {
+  tree t = {0};
+  double zero[2] = {0.0, 0.0};
+  const poe_expert *factor[2] = {tree_gaussian(&t, 2, fused_mean, fused_cov), tree_gaussian(&t, 2, zero, wide_cov)};
+  return fused_product(&t, 2, 2, factor, (double[]){2.0, -1.0}, expert, error);
+}
+
+static double fused_quotient_value(const double *x) {
+  double zero[2] = {0.0, 0.0};
+  return 2.0 * reference_gaussian(2, x, fused_mean, fused_cov) - reference_gaussian(2, x, zero, wide_cov);
+}
+
+/* Two mixtures of two: as many components as pairs. */
+static const double fused_means[2] = {10.0, 12.0}, fused_sds[2] = {0.5, 1.0}, fused_weights[2] = {0.4, 0.6};
+
+static poe_status fused_mixtures(poe_expert **expert, poe_error *error) {
+  tree t = {0};
+  const poe_expert *gmm = tree_gmm(&t, 2, 1, fused_weights, fused_means, fused_sds);
+  const poe_expert *either = tree_or(&t, tree_normal(&t, 9.0, 1.0), tree_normal(&t, 13.0, 2.0));
+  const poe_expert *factor[2] = {gmm, either};
+  return fused_product(&t, 1, 2, factor, (double[]){1.0, 1.0}, expert, error);
+}
+
+static double fused_mixtures_value(const double *x) {
+  double gmm = 0.4 * exp(log_normal(x[0], 10.0, 0.5)) + 0.6 * exp(log_normal(x[0], 12.0, 1.0));
+  double either = 0.5 * exp(log_normal(x[0], 9.0, 1.0)) + 0.5 * exp(log_normal(x[0], 13.0, 2.0));
+  return log(gmm) + log(either);
+}
+
+static poet_case fused_cases[] = {
+    {.name = "a square over a wide divisor",
+     .build = fused_quotient,
+     .log_density = fused_quotient_value,
+     .sample = POET_SAMPLE_STEIN},
+    {.name = "two mixtures",
+     .build = fused_mixtures,
+     .log_density = fused_mixtures_value,
+     .sample = POET_SAMPLE_BOX,
+     .box = {5.0, 18.0, 0.0, 0.0},
+     .knows_log_z = true},
+};
+
+const poet_entry *exact_fused(void);
+const poet_entry *exact_fused(void) {
+  static const poet_entry entry = {"fused", 2, fused_cases};
+  static const double place[2] = {9.0, 13.0}, width[2] = {1.0, 2.0};
+  double z = 0.0;
+  for (size_t i = 0; i < 4; i++) {
+    double sd = hypot(fused_sds[i % 2], width[i / 2]);
+    z += 0.5 * fused_weights[i % 2] * exp(log_normal(fused_means[i % 2], place[i / 2], sd));
+  }
+  fused_cases[1].expected_log_z = log(z);
+  return &entry;
 }
 
 /* ---- truncated ---- */
@@ -103,14 +184,19 @@ static poe_status grid_student(poe_expert **expert, poe_error *error) {
   tree t = {0};
   const poe_expert *power = tree_power(&t, tree_student(&t, 4.0, 0.0, 1.0), 1.5);
   poe_expert *grid = NULL;
+  poei_spots spots = {0};
   double log_z, bound;
   bool converged;
   if (t.status == POE_OK) {
-    t.status = poei_integrate(power, 1e-6, &log_z, &bound, &converged, &t.error);
+    t.status = poei_spots_find(power, &spots, &t.error);
   }
   if (t.status == POE_OK) {
-    t.status = poei_grid_create(power, log_z, bound, &grid, &t.error);
+    t.status = poei_integrate(power, &spots, 1e-6, &log_z, &bound, &converged, &t.error);
   }
+  if (t.status == POE_OK) {
+    t.status = poei_grid_create(power, &spots, log_z, bound, &grid, &t.error);
+  }
+  poei_spots_free(&spots);
   poe_status status = tree_finish(&t, grid, expert, error);
   poe_expert_release(grid);
   return status;

@@ -16,9 +16,22 @@ POEI_NODE_LIST(NODE_DECLARE)
 POEI_NODE_LIST(NODE_TEST)
 #undef NODE_TEST
 
+const poet_entry *exact_fused(void);
 const poet_entry *exact_truncated(void);
 const poet_entry *exact_grid(void);
 extern const poet_entry poet_conformance_enumeration;
+
+static void conforms_fused(void **state) {
+  (void)state;
+  poet_run_entry(exact_fused());
+}
+
+extern const poet_entry poet_conformance_views;
+
+static void conforms_views(void **state) {
+  (void)state;
+  poet_run_entry(&poet_conformance_views);
+}
 
 static void conforms_truncated(void **state) {
   (void)state;
@@ -40,7 +53,9 @@ int main(void) {
 #define NODE_ROW(name) cmocka_unit_test(conforms_##name),
       POEI_NODE_LIST(NODE_ROW)
 #undef NODE_ROW
-          cmocka_unit_test(conforms_truncated),
+          cmocka_unit_test(conforms_fused),
+      cmocka_unit_test(conforms_views),
+      cmocka_unit_test(conforms_truncated),
       cmocka_unit_test(conforms_enumeration),
       cmocka_unit_test(conforms_grid),
   };

@@ -310,6 +310,119 @@ static void capabilities(void **state) {
   tree_free(&t);
 }
 
+/* The same for the single-site view and the one-hot gradient: products and plates have a view of what they can
+ * evaluate, the nodes of one child that of the child; a one-hot gradient needs one of all that reads a discrete
+ * coordinate. */
+static void views(void **state) {
+  (void)state;
+  tree t = {0};
+  static const size_t k[2] = {2, 2};
+  static const double pair[4] = {0.0, 0.1, 0.2, 0.3};
+  const unsigned both = POE_CAN_LOCAL | POE_CAN_ONEHOT;
+  const poe_expert *coin = tree_bernoulli(&t, 0.3), *table = tree_table(&t, 2, k, pair), *g = tree_normal(&t, 0.0, 1.0);
+  const poe_expert *mixed = tree_or(&t, coin, tree_bernoulli(&t, 0.8)); /* neither */
+  const poe_expert *bare = tree_bare(&t, 1, 0.0);                       /* of real coordinates, on an integer one */
+  const poe_expert *hole = tree_normalise(&t, tree_at(&t, coin, 2, 0), NAN, 0.0);
+  const struct {
+    const char *what;
+    const poe_expert *expert;
+    unsigned has;
+  } table_of[] = {
+      {"coin", coin, both},
+      {"table", table, both},
+      {"normal", g, 0},
+      {"mixture", mixed, 0},
+      {"product of normals", tree_times(&t, g, g), 0},
+      {"product of coins", tree_times(&t, coin, coin), both},
+      {"power", tree_power(&t, coin, -0.5), both},
+      {"coin and mixture", tree_times(&t, coin, mixed), POE_CAN_LOCAL},
+      {"mixture alone in a product", tree_power(&t, mixed, 2.0), POE_CAN_LOCAL},
+      {"coin beside a normal", tree_times(&t, tree_at(&t, coin, 2, 0), tree_at(&t, g, 2, 1)), both},
+      {"coin and a density of reals", tree_times(&t, coin, bare), POE_CAN_LOCAL},
+      {"coin and a hole", tree_times(&t, tree_at(&t, coin, 2, 0), hole), 0},
+      {"plate of tables", tree_plate(&t, table, 2, 3, (size_t[]){0, 1, 1, 2}), both},
+      {"plate of mixtures", tree_plate(&t, mixed, 2, 2, (size_t[]){0, 1}), POE_CAN_LOCAL},
+      {"plate of normals", tree_plate(&t, g, 2, 2, (size_t[]){0, 1}), 0},
+      {"slice of a table", tree_slice(&t, table, 2, (size_t[]){1, 0}), both},
+      {"slice beside a real", tree_at(&t, coin, 2, 1), both},
+      {"slice of a mixture", tree_at(&t, mixed, 1, 0), 0},
+      {"table given one", tree_given(&t, table, 1, (size_t[]){0}, (double[]){1.0}), both},
+      {"mixture given one",
+       tree_given(&t, tree_times(&t, tree_at(&t, mixed, 2, 0), tree_at(&t, mixed, 2, 1)), 1, (size_t[]){0},
+                  (double[]){1.0}),
+       POE_CAN_LOCAL},
+      {"coins given all but a normal",
+       tree_given(&t, tree_times(&t, tree_at(&t, coin, 2, 0), tree_at(&t, g, 2, 1)), 1, (size_t[]){0}, (double[]){1.0}),
+       0},
+      {"coin in a box", tree_restrict(&t, coin, 0.0, 0.5), both},
+      {"mixture in a box", tree_restrict(&t, mixed, 0.0, 0.5), 0},
+      {"normalised table", tree_normalise(&t, table, 1.0, 0.0), both},
+      {"normalised mixture", tree_normalise(&t, mixed, 0.0, 0.0), 0},
+      {"hole", hole, 0},
+      {"mixture of coins", tree_or(&t, coin, coin), 0},
+      {"transformed normal", tree_transform(&t, g), 0},
+  };
+  tree_check(&t);
+  for (size_t i = 0; i < sizeof table_of / sizeof *table_of; i++) {
+    unsigned has = traits_of(table_of[i].expert)->capabilities & both;
+    if (has != table_of[i].has) {
+      fail_msg("%s: capabilities %#x, not %#x", table_of[i].what, has, table_of[i].has);
+    }
+    assert_true((poe_expert_local(table_of[i].expert) != NULL) == ((has & POE_CAN_LOCAL) != 0));
+  }
+  /* Integers without bounds have no values to choose from. */
+  poe_support endless = {POE_DISCRETE, 0.0, INFINITY, false, false};
+  poe_expert *counts = NULL;
+  poe_error error = {0};
+  check_ok(poei_restrict_create(g, &endless, &counts, &error), error);
+  const poe_expert *open[2] = {counts, tree_times(&t, counts, counts)};
+  tree_check(&t);
+  assert_false(can(open[0], POE_CAN_LOCAL) || can(open[1], POE_CAN_LOCAL) || can(open[1], POE_CAN_ONEHOT));
+  poe_expert_release(counts);
+  tree_free(&t);
+}
+
+/* A site of a large plate is asked about without touching the rest: what a million conditionals cost does not depend on
+ * the number of factors, nor do they spoil each other. */
+static void plates_are_local(void **state) {
+  (void)state;
+  enum { SITES = 20000 };
+  tree t = {0};
+  static const size_t k[2] = {2, 2};
+  static const double pair[4] = {0.7, -0.2, 0.1, 0.4};
+  size_t *index = calloc(2 * (SITES - 1), sizeof *index);
+  assert_non_null(index);
+  for (size_t i = 0; i < 2 * (SITES - 1); i++) {
+    index[i] = (i + 1) / 2;
+  }
+  const poe_expert *chain = tree_plate(&t, tree_table(&t, 2, k, pair), SITES - 1, SITES, index);
+  tree_check(&t);
+  const poe_local_ops *local = poe_expert_local(chain);
+  const void *self = poe_expert_self(chain);
+  unsigned char *x = calloc(SITES, 1);
+  double *row = poet_doubles(SITES), out[2];
+  void *own = aligned_alloc(64, (local->state_bytes(self) + 63) / 64 * 64);
+  poe_scratch *scratch = poe_scratch_create(local->scratch(self));
+  poe_error error = {0};
+  assert_true(x != NULL && own != NULL && scratch != NULL);
+  check_ok(local->open(self, row, own, scratch, &error), error);
+  for (size_t turn = 0; turn < 1000000; turn++) {
+    size_t j = turn * 7919 % SITES;
+    check_ok(local->conditional(self, own, j, out, scratch, &error), error);
+    double gap = (j > 0 ? pair[2 * x[j - 1] + 1] - pair[2 * x[j - 1]] : 0.0) +
+                 (j + 1 < SITES ? pair[2 + x[j + 1]] - pair[x[j + 1]] : 0.0);
+    assert_true(fabs((out[1] - out[0]) - gap) < 1e-12);
+    x[j] = (unsigned char)(turn % 3 == 0);
+    check_ok(local->set(self, own, j, (double)x[j], scratch, &error), error);
+  }
+  free(index);
+  free(x);
+  free(row);
+  free(own);
+  poe_scratch_destroy(scratch);
+  tree_free(&t);
+}
+
 /* ---- equivalences ---- */
 
 static void plate_is_product_of_slices(void **state) {
@@ -452,6 +565,8 @@ int main(void) {
       cmocka_unit_test(supports),
       cmocka_unit_test(heads),
       cmocka_unit_test(capabilities),
+      cmocka_unit_test(views),
+      cmocka_unit_test(plates_are_local),
       cmocka_unit_test(plate_is_product_of_slices),
       cmocka_unit_test(or_ignores_constants),
       cmocka_unit_test(transforms_keep_the_integral),

@@ -1,0 +1,240 @@
+/* The rule for marginals and profiles: what does not read a latent coordinate comes out, and latent coordinates that no
+ * factor joins are integrated (or maximised) apart:
+ *
+ *   M_h [ a(x) b(x, h1) c(x, h2) ] = a(x) M_h1[b](x) M_h2[c](x),   M = (1/beta) log int exp(beta .), or max
+ *
+ * Applies to a marginal of a product of which at least one factor reads no latent coordinate, or whose factors fall
+ * into two or more groups by the latent coordinates they share. Constants come out too. Closed forms of what is left
+ * are the business of the rules over forms.
+ */
+#include <stdint.h>
+#include <stdlib.h>
+
+#include "compose/exact/rules.h"
+#include "compose/exact/tree.h"
+#include "core/alloc.h"
+
+bool poei_rule_marginal_applies(const poe_expert *expert) {
+  return poei_node_kind_of(expert) == POEI_NODE_marginal &&
+         poei_node_kind_of(poei_node_child(expert, 0)) != POEI_NODE_LEAF;
+}
+
+/* The factors of a marginal's child, sorted by the latent coordinates they read. */
+typedef struct split {
+  poei_parts parts;      /* over the child's coordinates                              */
+  size_t *rank;          /* [child dim] position among the free coordinates, SIZE_MAX for latent ones */
+  size_t *owner, *group; /* [child dim], [parts.n] groups joined by latent coordinates; SIZE_MAX: none */
+  size_t groups;
+} split;
+
+static void split_free(split *s) {
+  poei_parts_free(&s->parts);
+  poei_free(s->rank);
+  poei_free(s->owner);
+  poei_free(s->group);
+}
+
+/* The group a coordinate's group was joined to. */
+static size_t root_of(const size_t *joined, size_t g) {
+  while (joined[g] != g) {
+    g = joined[g];
+  }
+  return g;
+}
+
+/* Joins the factors that share latent coordinates; owner and group get the groups' numbers. */
+static poe_status join(split *s, poe_error *error) {
+  size_t *joined = poei_alloc(s->parts.n + 1, sizeof *joined), *number = poei_alloc(s->parts.n + 1, sizeof *number);
+  if (joined == NULL || number == NULL) {
+    poei_free(joined);
+    poei_free(number);
+    return poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  for (size_t c = 0; c < s->parts.dim; c++) {
+    s->owner[c] = SIZE_MAX;
+  }
+  for (size_t i = 0; i < s->parts.n; i++) {
+    const poei_part *part = &s->parts.item[i];
+    joined[i] = i;
+    number[i] = SIZE_MAX;
+    s->group[i] = SIZE_MAX;
+    for (size_t j = 0; j < part->n; j++) {
+      size_t c = part->index[j];
+      if (s->rank[c] != SIZE_MAX) {
+        continue;
+      }
+      s->group[i] = i;
+      if (s->owner[c] == SIZE_MAX) {
+        s->owner[c] = i;
+      } else {
+        joined[root_of(joined, s->owner[c])] = root_of(joined, i);
+      }
+    }
+  }
+  for (size_t i = 0; i < s->parts.n; i++) {
+    if (s->group[i] != SIZE_MAX) {
+      size_t root = root_of(joined, i);
+      number[root] = number[root] == SIZE_MAX ? s->groups++ : number[root];
+      s->group[i] = number[root];
+    }
+  }
+  poei_free(joined);
+  poei_free(number);
+  return POE_OK;
+}
+
+static poe_status split_open(const poe_expert *expert, split *s, poe_error *error) {
+  const poe_expert *child = poei_node_child(expert, 0);
+  size_t dim = poe_expert_traits(child)->dim;
+  poe_status status = poei_parts_open(child, POEI_OPEN_ALL, &s->parts, NULL, error);
+  if (status != POE_OK) {
+    return status;
+  }
+  s->rank = poei_alloc(dim, sizeof *s->rank);
+  s->owner = poei_alloc(dim, sizeof *s->owner);
+  s->group = poei_alloc(s->parts.n, sizeof *s->group);
+  if (s->rank == NULL || s->owner == NULL || s->group == NULL) {
+    return poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  for (size_t c = 0; c < dim; c++) {
+    s->rank[c] = SIZE_MAX;
+  }
+  for (size_t j = 0; j < poe_expert_traits(expert)->dim; j++) {
+    s->rank[poei_marginal_free(expert)[j]] = j;
+  }
+  return join(s, error);
+}
+
+/* Is there something to take apart? Every latent coordinate must be read by a factor. */
+static bool split_useful(const split *s) {
+  size_t outside = 0;
+  for (size_t i = 0; i < s->parts.n; i++) {
+    outside += s->group[i] == SIZE_MAX;
+  }
+  for (size_t c = 0; c < s->parts.dim; c++) {
+    if (s->rank[c] == SIZE_MAX && s->owner[c] == SIZE_MAX) {
+      return false;
+    }
+  }
+  return outside > 0 || s->groups > 1 || s->parts.constant != 0.0;
+}
+
+static int compare_indices(const void *a, const void *b) {
+  size_t x = *(const size_t *)a, y = *(const size_t *)b;
+  return (x > y) - (x < y);
+}
+
+/* The coordinates of a group, ascending: where[*n]; place[child dim] is each one's position. */
+static void group_coordinates(const split *s, size_t which, size_t *where, size_t *n, size_t *place) {
+  *n = 0;
+  for (size_t c = 0; c < s->parts.dim; c++) {
+    place[c] = SIZE_MAX;
+  }
+  for (size_t i = 0; i < s->parts.n; i++) {
+    for (size_t j = 0; s->group[i] == which && j < s->parts.item[i].n; j++) {
+      size_t c = s->parts.item[i].index[j];
+      if (place[c] == SIZE_MAX) {
+        place[c] = 0;
+        where[(*n)++] = c;
+      }
+    }
+  }
+  qsort(where, *n, sizeof *where, compare_indices);
+  for (size_t k = 0; k < *n; k++) {
+    place[where[k]] = k;
+  }
+}
+
+/* Appends to `whole` the marginal of one group. where, place, index: [child dim] work space. */
+static poe_status add_group(const split *s, double beta, size_t which, size_t *where, size_t *place, size_t *index,
+                            poei_parts *whole, poe_error *error) {
+  size_t n = 0, latents = 0, left = 0;
+  group_coordinates(s, which, where, &n, place);
+  poei_parts own = {.dim = n};
+  poe_expert *product = NULL, *node = NULL;
+  poe_status status = POE_OK;
+  for (size_t i = 0; i < s->parts.n && status == POE_OK; i++) {
+    const poei_part *part = &s->parts.item[i];
+    for (size_t j = 0; j < part->n; j++) {
+      index[j] = place[part->index[j]];
+    }
+    if (s->group[i] == which) {
+      status = poei_parts_add(&own, part->expert, part->n, index, part->exponent, error);
+    }
+  }
+  if (status == POE_OK) {
+    status = poei_parts_close(&own, &product, error);
+  }
+  for (size_t k = 0; k < n; k++) { /* latent positions in `index`, the others' ranks in `where` */
+    if (s->rank[where[k]] == SIZE_MAX) {
+      index[latents++] = k;
+    } else {
+      where[left++] = s->rank[where[k]];
+    }
+  }
+  if (status == POE_OK && left == 0) {
+    status = poe_error_set(error, POE_E_CAPABILITY, "a group of latent coordinates stands alone");
+  }
+  if (status == POE_OK) {
+    status = poei_marginal_create(product, latents, index, beta, &node, error);
+  }
+  if (status == POE_OK) {
+    status = poei_parts_add(whole, node, left, where, 1.0, error);
+  }
+  poe_expert_release(product);
+  poe_expert_release(node);
+  poei_parts_free(&own);
+  return status;
+}
+
+/* Appends the factors that read no latent coordinate. */
+static poe_status add_outside(const split *s, size_t *index, poei_parts *whole, poe_error *error) {
+  poe_status status = POE_OK;
+  for (size_t i = 0; i < s->parts.n && status == POE_OK; i++) {
+    const poei_part *part = &s->parts.item[i];
+    if (s->group[i] != SIZE_MAX) {
+      continue;
+    }
+    for (size_t j = 0; j < part->n; j++) {
+      index[j] = s->rank[part->index[j]];
+    }
+    status = poei_parts_add(whole, part->expert, part->n, index, part->exponent, error);
+  }
+  return status;
+}
+
+poe_status poei_rule_marginal_rewrite(const poe_expert *expert, const poei_plan_options *options, poe_expert **out,
+                                      char **what, poe_error *error) {
+  (void)options;
+  split s = {0};
+  poei_parts whole = {.dim = poe_expert_traits(expert)->dim};
+  poe_status status = split_open(expert, &s, error);
+  size_t dim = s.parts.dim;
+  size_t *work = status == POE_OK ? poei_alloc(3 * dim, sizeof *work) : NULL;
+  if (status == POE_OK && work == NULL) {
+    status = poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  if (status == POE_OK && split_useful(&s)) {
+    whole.constant = s.parts.constant;
+    whole.variance = s.parts.variance;
+    status = add_outside(&s, work, &whole, error);
+    size_t n = 0;
+    for (size_t g = 0; g < s.groups && status == POE_OK; g++) {
+      status = add_group(&s, poei_marginal_beta(expert), g, work, work + dim, work + 2 * dim, &whole, error);
+    }
+    if (status == POE_OK) {
+      n = whole.n;
+      status = poei_parts_close(&whole, out, error);
+      *what = status == POE_OK
+                  ? poei_format("a marginal over %zu coordinates became %zu factors, %zu of them marginals",
+                                poei_marginal_count(expert), n, s.groups)
+                  : NULL;
+    } else if (status == POE_E_CAPABILITY) {
+      status = POE_OK; /* a latent group of its own is a number only an integral gives: left as it is */
+    }
+  }
+  poei_free(work);
+  poei_parts_free(&whole);
+  split_free(&s);
+  return status;
+}

@@ -1,0 +1,176 @@
+/* The verb minimize: modes of known functions, exact ones by looking at all, clamped rows, what cannot be answered. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/answer/fixture.h"
+#include "tests/support/check.h"
+
+static const char program[] =
+    "var x : real[2]\n"
+    "var y : real[2] in [0, inf)\n"
+    "var k : int(3)\n"
+    "var s : binary[24]\n"
+    "valley = formula(x | energy=100*(x[1] - x[0]^2)^2 + (1 - x[0])^2)\n"
+    "narrow = gaussian(x | mean=[1000, -2], sd=[0.001, 5])\n"
+    "wells = 0.3*gaussian(x | mean=[-3, 0], sd=1) + 0.7*gaussian(x | mean=[3, 1], sd=1)\n"
+    "corner = formula(y | energy=y[0] + (y[1] - 2)^2)\n"
+    "choice = categorical(k | p=[0.2, 0.5, 0.3])\n"
+    "label = formula(x, k | energy=(x[0] - k)^2 + x[1]^2)\n"
+    "chain = product(i in 0:23 -> formula(s[i], s[i+1] | log_density=0.5*(2*s[i]-1)*(2*s[i+1]-1)))\n"
+    "tilted = chain * bernoulli(s | logit=0.01)\n"
+    "both = gaussian(x | mean=[1, 2], sd=1) * choice\n"
+    "hole = formula(x | energy=-exp(x[0]))\n"
+    "nowhere = formula(x | log_density=log(x[0] - x[0] - 1))\n";
+
+static json_t *perform(fixture *f, const char *target, const char *const (*options)[2], poe_status expected,
+                       poe_error *error) {
+  fixture_action a;
+  return fixture_perform(f, poei_answer_minimize, fixture_act(&a, "minimize", target, options), expected, error);
+}
+
+static const char *const none[][2] = {{NULL, NULL}};
+
+static double coordinate(const json_t *r, size_t mode, size_t j) {
+  const json_t *item = json_array_get(json_object_get(r, "modes"), mode);
+  return json_number_value(json_array_get(json_object_get(item, "x"), j));
+}
+
+static const json_t *mode_of(const json_t *r, size_t mode) {
+  return json_array_get(json_object_get(r, "modes"), mode);
+}
+
+static void continuous_modes(void **state) {
+  (void)state;
+  fixture f;
+  poe_error error = {0};
+  fixture_open(&f, "minimize.poe", program, 0);
+  json_t *r = perform(&f, "valley", none, POE_OK, &error);
+  assert_int_equal(json_array_size(json_object_get(r, "modes")), 1);
+  check_close(coordinate(r, 0, 0), 1.0, 1e-6, 0.0);
+  check_close(coordinate(r, 0, 1), 1.0, 1e-6, 0.0);
+  check_close(fixture_number(mode_of(r, 0), "starts"), 64.0, 0.0, 0.0);
+  assert_false(json_is_true(json_object_get(r, "exact")));
+  json_decref(r);
+
+  r = perform(&f, "narrow", none, POE_OK, &error); /* closed: the mean */
+  assert_true(json_is_true(json_object_get(r, "exact")));
+  check_close(coordinate(r, 0, 0), 1000.0, 1e-9, 0.0);
+  check_close(fixture_number(mode_of(r, 0), "log_density"), -log(2.0 * 3.14159265358979323846 * 0.005), 1e-9, 0.0);
+  json_decref(r);
+
+  r = perform(&f, "wells", none, POE_OK, &error); /* two, the heavier first, all searches accounted for */
+  assert_int_equal(json_array_size(json_object_get(r, "modes")), 2);
+  check_close(coordinate(r, 0, 0), 3.0, 1e-4, 0.0);
+  check_close(coordinate(r, 1, 0), -3.0, 1e-4, 0.0);
+  check_close(fixture_number(mode_of(r, 0), "starts") + fixture_number(mode_of(r, 1), "starts"), 64.0, 0.0, 0.0);
+  json_decref(r);
+
+  r = perform(&f, "corner", none, POE_OK, &error); /* at the end of one range, not at that of the other */
+  assert_int_equal(json_array_size(json_object_get(r, "modes")), 1);
+  check_close(coordinate(r, 0, 0), 0.0, 1e-7, 0.0);
+  check_close(coordinate(r, 0, 1), 2.0, 1e-6, 0.0);
+  assert_true(json_is_true(json_object_get(mode_of(r, 0), "at_bound")));
+  json_decref(r);
+  fixture_close(&f);
+}
+
+static void discrete_modes(void **state) {
+  (void)state;
+  fixture f;
+  poe_error error = {0};
+  fixture_open(&f, "minimize.poe", program, 0);
+  json_t *r = perform(&f, "choice", none, POE_OK, &error);
+  static const double order[3] = {1, 2, 0}, p[3] = {0.5, 0.3, 0.2};
+  assert_true(json_is_true(json_object_get(r, "exact")));
+  for (size_t i = 0; i < 3; i++) {
+    check_close(coordinate(r, i, 0), order[i], 0.0, 0.0);
+    check_close(fixture_number(mode_of(r, i), "log_density"), log(p[i]), 1e-12, 0.0);
+  }
+  json_decref(r);
+  const char *const best[][2] = {{"modes", "1"}, {NULL, NULL}};
+  r = perform(&f, "tilted", best, POE_OK, &error); /* 2^24 joint values */
+  assert_int_equal(json_array_size(json_object_get(r, "modes")), 1);
+  for (size_t j = 0; j < 24; j++) {
+    check_close(coordinate(r, 0, j), 1.0, 0.0, 0.0);
+  }
+  check_close(fixture_number(mode_of(r, 0), "log_density"), 23 * 0.5 - 24 * log1p(exp(-0.01)), 1e-10, 0.0);
+  json_decref(r);
+  r = perform(&f, "both", none, POE_OK, &error);
+  check_close(coordinate(r, 0, 0), 1.0, 1e-9, 0.0);
+  check_close(coordinate(r, 0, 2), 1.0, 0.0, 0.0);
+  assert_int_equal(json_array_size(json_object_get(r, "modes")), 3);
+  json_decref(r);
+  fixture_close(&f);
+}
+
+static void rows_are_clamped(void **state) {
+  (void)state;
+  static const char points[] = "0.2,5\n1.4,0\n9,1\n";
+  char clamp[256];
+  fixture f;
+  poe_error error = {0};
+  fixture_open(&f, "minimize.poe", program, 0);
+  snprintf(clamp, sizeof clamp, "x=%s", poet_temp_file("points.csv", points, strlen(points)));
+  const char *const options[][2] = {{"clamp", clamp}, {NULL, NULL}};
+  json_t *r = perform(&f, "label", options, POE_OK, &error);
+  static const double nearest[3] = {0, 1, 2};
+  assert_int_equal(json_array_size(json_object_get(r, "modes")), 3);
+  for (size_t row = 0; row < 3; row++) {
+    check_close(fixture_number(mode_of(r, row), "row"), (double)row, 0.0, 0.0);
+    check_close(coordinate(r, row, 0), nearest[row], 0.0, 0.0);
+  }
+  json_decref(r);
+  static const struct {
+    const char *clamp, *part;
+    poe_status status;
+  } bad[] = {{"x", "takes variable=FILE", POE_E_USAGE},
+             {"z=points.csv", "no variable 'z'", POE_E_NAME},
+             {"y=points.csv", "free coordinates of 'y'", POE_E_USAGE},
+             {"x=absent.csv", "absent.csv", POE_E_FILE}};
+  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+    const char *const wrong[][2] = {{"clamp", bad[i].clamp}, {NULL, NULL}};
+    fixture_action a;
+    json_t *none_made = NULL;
+    error = (poe_error){0};
+    check_fails(poei_answer_minimize(&f.session, fixture_act(&a, "minimize", "label", wrong), &none_made, &error),
+                bad[i].status, error, bad[i].part);
+    assert_null(none_made);
+  }
+  fixture_close(&f);
+}
+
+static void what_has_no_mode(void **state) {
+  (void)state;
+  static const struct {
+    const char *target, *part;
+  } bad[] = {{"hole", "grows without bound"}, {"nowhere", "starting points"}};
+  fixture f;
+  fixture_open(&f, "minimize.poe", program, 0);
+  for (size_t i = 0; i < 2; i++) {
+    fixture_action a;
+    json_t *r = NULL;
+    poe_error error = {0};
+    check_fails(poei_answer_minimize(&f.session, fixture_act(&a, "minimize", bad[i].target, none), &r, &error),
+                POE_E_NUMERIC, error, bad[i].part);
+    assert_null(r);
+    assert_true(error.line > 0);
+  }
+  atomic_store(&f.stop, true);
+  fixture_action a;
+  json_t *r = NULL;
+  poe_error error = {0};
+  check_fails(poei_answer_minimize(&f.session, fixture_act(&a, "minimize", "valley", none), &r, &error),
+              POE_E_INTERRUPTED, error, "interrupted");
+  fixture_close(&f);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(continuous_modes),
+      cmocka_unit_test(discrete_modes),
+      cmocka_unit_test(rows_are_clamped),
+      cmocka_unit_test(what_has_no_mode),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
