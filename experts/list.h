@@ -20,8 +20,20 @@
   X(von_mises)                                                                                                         \
   X(poisson)                                                                                                           \
   X(kde)                                                                                                               \
-  X(formula) X(bernoulli) X(categorical) X(table) X(energy) X(uai) X(rbm) X(dbm) X(ising) X(potts) X(markov) X(hmm)    \
-      X(automaton) X(regex)
+  X(formula)                                                                                                           \
+  X(bernoulli)                                                                                                         \
+  X(categorical)                                                                                                       \
+  X(table)                                                                                                             \
+  X(energy)                                                                                                            \
+  X(uai)                                                                                                               \
+  X(rbm)                                                                                                               \
+  X(dbm)                                                                                                               \
+  X(ising)                                                                                                             \
+  X(potts)                                                                                                             \
+  X(markov)                                                                                                            \
+  X(hmm)                                                                                                               \
+  X(automaton)                                                                                                         \
+  X(regex)
 
 #define POEI_MAP_LIST(X) X(decoder)
 
