@@ -1,0 +1,30 @@
+/* What the files of the chooser share. Inside compose/exact/ only. */
+#ifndef POE_COMPOSE_EXACT_CHOOSE_PARTS_H
+#define POE_COMPOSE_EXACT_CHOOSE_PARTS_H
+
+#include "compose/exact/choose.h"
+
+typedef struct poei_chooser {
+  const poei_plan_options *options;
+  bool log_z_only;
+  poei_plan *plan;
+  poe_error *refusal; /* why elimination is no route, once it was tried */
+} poei_chooser;
+
+/* Takes ownership of a heap text (NULL: out of memory) as the plan's reason. */
+poe_status poei_choose_reason(poei_plan *plan, char *text, poe_error *error);
+/* log Z is known, by that method and with that error. */
+void poei_choose_log_z(poei_plan *plan, poei_method method, double log_z, double log_z_error);
+/* Room for n parts in the plan. */
+poe_status poei_choose_parts(poei_plan *plan, size_t n, poe_error *error);
+
+/* Routes: *done when the plan is made. */
+poe_status poei_route_elimination(const poei_chooser *choose, bool *done, poe_error *error);
+poe_status poei_route_blocks(const poei_chooser *choose, bool *done, poe_error *error);
+poe_status poei_route_mixture(const poei_chooser *choose, bool *done, poe_error *error);
+poe_status poei_route_rest(const poei_chooser *choose, bool *done, poe_error *error);
+poe_status poei_route_mixed(const poei_chooser *choose, bool *done, poe_error *error);
+/* The only route of a target that cannot be evaluated; an error when it is none. */
+poe_status poei_route_blind(const poei_chooser *choose, poe_error *error);
+
+#endif
