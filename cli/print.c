@@ -146,6 +146,21 @@ static void print_explain(FILE *out, const json_t *r) {
   json_array_foreach(json_object_get(r, "parts"), i, item) {
     fprintf(out, "  part %zu    %s: %s\n", i + 1, print_text(item, "method"), print_text(item, "reason"));
   }
+  json_array_foreach(json_object_get(r, "obstacles"), i, item) {
+    const char *name = print_text(item, "expert");
+    long long line = (long long)json_integer_value(json_object_get(item, "line")),
+              dimensions = (long long)json_integer_value(json_object_get(item, "dimensions"));
+    fprintf(out, "%-12s", i == 0 ? "in the way" : "");
+    if (name[0] != '\0') {
+      fprintf(out, "'%s' ", name);
+    }
+    if (line > 0) {
+      fprintf(out, "at %lld:%lld ", line, (long long)json_integer_value(json_object_get(item, "column")));
+    }
+    fprintf(out, "is %s %s over %lld variable%s, with no closed form\n",
+            strchr("aeiou", print_text(item, "kind")[0]) ? "an" : "a", print_text(item, "kind"), dimensions,
+            dimensions == 1 ? "" : "s");
+  }
   fprintf(out, "dimensions  %lld\nscratch     %lld bytes per worker\n",
           (long long)json_integer_value(json_object_get(r, "dimensions")),
           (long long)json_integer_value(json_object_get(r, "scratch_bytes")));

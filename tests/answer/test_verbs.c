@@ -219,6 +219,12 @@ static void test_explain(void **state) {
     assert_int_equal(fixture_number(r, "constants"), t == 1 ? 1 : 0);
     assert_int_equal(fixture_number(r, "dimensions"), 3);
     assert_int_equal(json_object_get(r, "parts") != NULL, t == 1);
+    const json_t *obstacles = json_object_get(r, "obstacles"), *first = json_array_get(obstacles, 0);
+    assert_int_equal(json_array_size(obstacles), t == 0 ? 0 : 1);
+    if (t > 0) { /* what has no closed form, by name and place */
+      assert_string_equal(json_string_value(json_object_get(first, "kind")), "formula");
+      assert_true(fixture_number(first, "line") > 0 && fixture_number(first, "dimensions") > 0);
+    }
     json_decref(r);
   }
   fixture_close(&f);
