@@ -49,6 +49,9 @@ static void print_logz(FILE *out, const json_t *r) {
     fprintf(out, "log Z of %s = %.6g ± %.2g  (%s)\n", print_text(r, "target"), print_number(r, "log_z"), se,
             print_text(r, "method"));
   }
+  if (isfinite(print_number(r, "log10_z"))) {
+    fprintf(out, "log10 Z = %.12g\n", print_number(r, "log10_z"));
+  }
   if (json_is_false(json_object_get(r, "tolerance_reached"))) {
     fputs("the standard error asked for was not reached: allow more with --particles\n", out);
   }

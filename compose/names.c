@@ -40,7 +40,7 @@ const char *poei_direction_text(const poei_names *names, size_t dim, const doubl
     return poei_names_text(names, at == dim ? 0 : at, text, size);
   }
   int used = 0;
-  for (size_t k = 0; at < dim && fabs(v[at]) >= 5e-3 * norm && used >= 0 && (size_t)used < size; k++) {
+  for (size_t k = 0; at < dim && (k == 0 || fabs(v[at]) >= 5e-3 * norm) && used >= 0 && (size_t)used < size; k++) {
     double entry = sign * v[at] / norm;
     if (k == DIRECTION_TERMS) {
       snprintf(text + used, size - (size_t)used, " + ...");

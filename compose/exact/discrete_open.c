@@ -19,8 +19,8 @@ static poe_status no_memory(poe_error *error) {
   return poe_error_set(error, POE_E_MEMORY, "out of memory");
 }
 
-static poe_status open(poei_opener *opener, const poe_expert *expert, const size_t *place, double exponent,
-                       const poei_gate *gate, poe_error *error);
+static poe_status open_expert(poei_opener *opener, const poe_expert *expert, const size_t *place, double exponent,
+                              const poei_gate *gate, poe_error *error);
 
 /* ---- nodes ---- */
 
@@ -38,7 +38,7 @@ static poe_status open_product(poei_opener *opener, const poe_expert *expert, co
     for (size_t j = 0; j < poe_expert_traits(child)->dim; j++) {
       own[j] = place[index == NULL ? j : index[j]];
     }
-    status = open(opener, child, own, exponent * poei_product_exponent(expert, i), gate, error);
+    status = open_expert(opener, child, own, exponent * poei_product_exponent(expert, i), gate, error);
   }
   poei_free(own);
   return status;
@@ -54,7 +54,7 @@ static poe_status open_sets(poei_opener *opener, const poe_expert *child, size_t
     for (size_t j = 0; j < d; j++) {
       own[j] = place[index[s * d + j]];
     }
-    status = open(opener, child, own, exponent, gate, error);
+    status = open_expert(opener, child, own, exponent, gate, error);
   }
   poei_free(own);
   return status;
@@ -76,7 +76,7 @@ static poe_status open_given(poei_opener *opener, const poe_expert *expert, cons
     own[c] = own[c] == SIZE_MAX ? place[free_one++] : own[c];
   }
   if (status == POE_OK) {
-    status = open(opener, child, own, exponent, gate, error);
+    status = open_expert(opener, child, own, exponent, gate, error);
   }
   poei_free(own);
   return status;
@@ -102,7 +102,7 @@ static poe_status open_mixture(poei_opener *opener, const poe_expert *expert, co
   poei_free(weight);
   for (size_t k = 0; k < n && status == POE_OK; k++) {
     poei_gate own = {variable, k};
-    status = open(opener, poei_node_child(expert, k), place, 1.0, &own, error);
+    status = open_expert(opener, poei_node_child(expert, k), place, 1.0, &own, error);
   }
   return status;
 }
@@ -141,7 +141,7 @@ static poe_status open_marginal(poei_opener *opener, const poe_expert *expert, c
                                   &own[poei_marginal_latent(expert)[k]], error);
     }
     if (status == POE_OK) {
-      status = open(opener, child, own, poei_marginal_beta(expert), gate, error);
+      status = open_expert(opener, child, own, poei_marginal_beta(expert), gate, error);
     }
   }
   poei_free(own);
@@ -155,8 +155,8 @@ static bool opens_to(const poe_expert *product, double exponent) {
   return exponent > 0.0 || (!poei_product_has_walls(product) && (n == 0 || factor[n - 1].exponent > 0.0));
 }
 
-static poe_status open(poei_opener *opener, const poe_expert *expert, const size_t *place, double exponent,
-                       const poei_gate *gate, poe_error *error) {
+static poe_status open_expert(poei_opener *opener, const poe_expert *expert, const size_t *place, double exponent,
+                              const poei_gate *gate, poe_error *error) {
   const poe_expert *child = poei_node_child_count(expert) == 0 ? NULL : poei_node_child(expert, 0);
   const poe_traits *traits = poe_expert_traits(expert);
   poe_status status = POE_OK;
@@ -179,12 +179,12 @@ static poe_status open(poei_opener *opener, const poe_expert *expert, const size
       return poe_error_set(error, POE_E_CAPABILITY, "a constant of the target is not known yet");
     }
     status = poei_opener_constant(opener, -exponent * log_z, gate, error);
-    return status == POE_OK ? open(opener, child, place, exponent, gate, error) : status;
+    return status == POE_OK ? open_expert(opener, child, place, exponent, gate, error) : status;
   }
   case POEI_NODE_mixture:
     if (poei_node_child_count(expert) == 1) {
       status = poei_opener_constant(opener, exponent * poei_mixture_log_weight(expert, 0), gate, error);
-      return status == POE_OK ? open(opener, child, place, exponent, gate, error) : status;
+      return status == POE_OK ? open_expert(opener, child, place, exponent, gate, error) : status;
     }
     if (poei_opener_times(exponent) == 0 || poei_opener_states(opener, expert, place, FEW_STATES, &n, NULL) > 0) {
       return poei_opener_tabulate(opener, expert, place, exponent, gate, error);
@@ -202,7 +202,7 @@ static poe_status open(poei_opener *opener, const poe_expert *expert, const size
     for (size_t j = 0; j < traits->dim && status == POE_OK; j++) {
       status = poei_opener_box(opener, place[j], &traits->support[j], exponent, gate, error);
     }
-    return status == POE_OK ? open(opener, child, place, exponent, gate, error) : status;
+    return status == POE_OK ? open_expert(opener, child, place, exponent, gate, error) : status;
   default:
     return poei_opener_tabulate(opener, expert, place, exponent, gate, error);
   }
@@ -268,7 +268,7 @@ poe_status poei_discrete_open(const poe_expert *target, const poei_plan_options 
     status = add_coordinates(&opener, traits, place, error);
   }
   if (status == POE_OK) {
-    status = open(&opener, target, place, 1.0, NULL, error);
+    status = open_expert(&opener, target, place, 1.0, NULL, error);
   }
   if (status == POE_OK) {
     status = poei_opener_check(&opener, traits->dim, error);
