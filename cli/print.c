@@ -208,7 +208,7 @@ static void print_score(FILE *out, const json_t *r) {
     fprintf(out, "... and %zu more points (--json prints all)\n", n - PRINT_MAX_POINTS);
   }
   if (json_object_get(r, "relative_to") != NULL) {
-    fprintf(out, "differences from row %lld: no normalising constant was needed\n",
+    fprintf(out, "differences from row %lld: the normalising constant cancels\n",
             (long long)json_integer_value(json_object_get(r, "relative_to")));
   } else if (!print_true(r, "normalised")) {
     fputs("not normalised: only differences of these numbers mean something\n", out);

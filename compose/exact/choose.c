@@ -49,10 +49,11 @@ static double with_offset(const poe_expert *target, double bound) {
   return sqrt(bound * bound + offset * offset);
 }
 
-/* The kind of the first leaf that stands in the way of a closed form. */
+/* The kind of the first leaf that stands in the way of a closed form: it has neither a dense nor a factored one. */
 static const char *obstacle(const poe_expert *expert) {
-  if (poei_expert_can(expert, POE_CAN_FORM)) {
-    return NULL;
+  if (poei_node_kind_of(expert) == POEI_NODE_LEAF) {
+    unsigned closed = poe_expert_traits(expert)->capabilities & (POE_CAN_FORM | POE_CAN_STRUCTURE);
+    return closed != 0 ? NULL : poe_expert_ops_of(expert)->kind;
   }
   for (size_t i = 0; i < poei_node_child_count(expert); i++) {
     const char *found = obstacle(poei_node_child(expert, i));
@@ -60,12 +61,12 @@ static const char *obstacle(const poe_expert *expert) {
       return found;
     }
   }
-  return poe_expert_ops_of(expert)->kind;
+  return NULL;
 }
 
 static const char *obstacle_word(const poe_expert *expert) {
   const char *kind = obstacle(expert);
-  return kind == NULL ? "the target" : kind;
+  return kind == NULL ? "the product" : kind;
 }
 
 /* ---- closed form, enumeration ---- */
@@ -184,10 +185,14 @@ static poe_status refuse_discrete(const poei_chooser *choose, poe_error *error) 
                   choose->refusal->message);
     poe_error_hint(error, "give values to some of them, or make independent blocks");
   } else {
-    poe_error_set(error, POE_E_CAPABILITY,
-                  "coordinate %zu%s discrete and others are continuous: no exact route, and mixed sampling is absent",
-                  first, discrete > 1 ? " and others are" : " is");
-    poe_error_hint(error, "give values to the discrete coordinates, or make them a mixture");
+    char name[POEI_NAME_SIZE];
+    poei_names_text(&choose->options->names, first, name, sizeof name);
+    poe_error_set(
+        error, POE_E_CAPABILITY,
+        "%zu of the %zu coordinates are discrete (the first is %s) with more than %d joint values: too many to "
+        "sum out beside continuous ones, and mixed sampling is absent",
+        discrete, traits->dim, name, (int)POEI_MARGINAL_STATES);
+    poe_error_hint(error, "give values to some of the discrete coordinates");
   }
   return POE_E_CAPABILITY;
 }

@@ -181,6 +181,10 @@ static poe_status find_marginals(const poei_plan *plan, const poei_plan_options 
 static poe_status from_parts(const poei_plan *plan, const poei_plan_options *options, poei_marginals *out,
                              poe_error *error) {
   poe_status status = POE_OK;
+  bool through = plan->method == POEI_METHOD_MARGINAL || plan->method == POEI_METHOD_JOINT;
+  if (has_discrete(poe_expert_traits(plan->expert)) && (through || plan->log_z_error != 0.0)) {
+    return poe_error_set(error, POE_E_CAPABILITY, "the probabilities depend on integrals that are not exact");
+  }
   for (size_t i = 0; i < plan->n_parts && status == POE_OK; i++) {
     poei_marginals part = {0};
     bool mixture = plan->method == POEI_METHOD_MIXTURE;

@@ -34,7 +34,7 @@ static const poei_option score_options[] = {
     {"grad", POEI_OPTION_FLAG, NULL, "false", "gradients too"},
     {"each", POEI_OPTION_FLAG, NULL, "false", "the log-density of each named expert of the target too"},
     {"relative_to", POEI_OPTION_INTEGER, NULL, NULL,
-     "differences from this row (the first is 0): no normalising constant is computed"},
+     "differences from this row (the first is 0): normalising constants that cancel are not computed"},
     {"rank", POEI_OPTION_FLAG, NULL, "false", "the rows in the order of their log-densities, the best first"},
     {"output", POEI_OPTION_FILE, NULL, NULL, "write the numbers to this file (npy, npz or csv)"},
     {0},

@@ -61,6 +61,15 @@ static void exact_marginals(void **state) {
   check_close(item(json_array_get(json_array_get(s, 0), 1), 1), 1.0, 0.0, 0.0);
   check_close(item(json_array_get(json_array_get(s, 0), 0), 1), 3.0 / 4.0, 1e-12, 0.0);
   json_decref(r);
+  /* beside a continuous coordinate they are counted, and said to be: 8000 draws, 5 standard errors */
+  const char *const more[][2] = {{"draws", "2000"}, {NULL, NULL}};
+  r = fixture_perform(&f, poei_answer_marginals, fixture_act(&a, "marginals", "mixed", more), POE_OK, &error);
+  assert_true(json_is_false(json_object_get(r, "exact")));
+  double z = 0.2 + 0.5 / sqrt(2.0) + 0.3 / sqrt(3.0), first = 0.2 / z;
+  const json_t *k = json_object_get(json_object_get(r, "marginals"), "k");
+  check_close(item(k, 0), first, 5.0 * sqrt(first * (1.0 - first) / 8000.0), 0.0);
+  check_close(item(k, 0) + item(k, 1) + item(k, 2), 1.0, 1e-9, 0.0);
+  json_decref(r);
   json_t *nothing = NULL;
   check_fails(poei_answer_marginals(&f.session, fixture_act(&a, "marginals", "wild", none), &nothing, &error),
               POE_E_CAPABILITY, error, "no discrete coordinate");
