@@ -17,9 +17,11 @@ static const poe_param table_params[] = {
     {0},
 };
 
+enum { TABLE_MOST_STATES = 1 << 28 };
+
 /* A zeroed table over the subjects' states. */
 static poe_status table_shape(const poe_args *args, poe_form *form, poe_error *error) {
-  size_t d = poe_args_dim(args), *cardinality = poei_alloc(d, sizeof *cardinality);
+  size_t d = poe_args_dim(args), states = 1, *cardinality = poei_alloc(d, sizeof *cardinality);
   double *low = poei_alloc(d, sizeof *low);
   poe_status status = POE_OK;
   if (cardinality == NULL || low == NULL) {
@@ -29,6 +31,11 @@ static poe_status table_shape(const poe_args *args, poe_form *form, poe_error *e
     const poe_support *support = poei_family_support(args, j, NULL);
     low[j] = support->low;
     cardinality[j] = support->high - support->low < 9e15 ? (size_t)(support->high - support->low) + 1 : SIZE_MAX;
+    if (!poei_mul_size(states, cardinality[j], &states) || states > TABLE_MOST_STATES) {
+      status = poe_error_set(error, POE_E_SHAPE, "a `%s` over %zu variables has too many joint states to list",
+                             args->kind, d);
+      poe_error_hint(error, "write it as a product of tables over a few variables each");
+    }
   }
   if (status == POE_OK) {
     status = poei_form_table(form, d, cardinality, low, error);
