@@ -169,42 +169,83 @@ typedef struct climb {
   double *row;   /* [widest, d] candidates */
   double *value; /* [widest]               */
   size_t evaluations;
+  const poe_local_ops *local; /* NULL: candidates are evaluated whole */
+  void *state;                /* of the single-site view              */
+  poe_scratch *scratch;
 } climb;
 
-/* Coordinate j of x[d] takes its best value; *level is the log-density, *changed whether it rose. */
-static poe_status climb_one(climb *c, size_t j, double *x, double *level, bool *changed, poe_error *error) {
-  const poe_support *s = &poe_expert_traits(c->target)->support[j];
-  size_t values = (size_t)(s->high - s->low) + 1, best = values;
+static poe_status climb_open(climb *c, const poei_session *session, const poe_expert *target, poe_error *error) {
+  const poe_traits *traits = poe_expert_traits(target);
+  *c = (climb){.target = target, .d = traits->dim, .local = poe_expert_local(target)};
+  for (size_t j = 0; j < c->d; j++) {
+    size_t values = (size_t)(traits->support[j].high - traits->support[j].low) + 1;
+    c->widest = values > c->widest ? values : c->widest;
+  }
+  size_t numbers = 0;
+  bool fits = poei_mul_size(c->widest, c->d, &numbers);
+  const void *self = poe_expert_self(target);
+  c->row = fits ? poei_alloc(numbers, sizeof *c->row) : NULL;
+  c->value = poei_alloc(c->widest, sizeof *c->value);
+  c->scratch =
+      c->local == NULL ? NULL : poe_scratch_create(c->local->scratch(self) + c->local->state_bytes(self) + 256);
+  if (c->row == NULL || c->value == NULL || (c->local != NULL && c->scratch == NULL)) {
+    return poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  if (c->local != NULL) { /* the state stays at the bottom of the arena */
+    c->state = poe_scratch_bytes(c->scratch, c->local->state_bytes(self));
+  }
+  return poei_runner_open(session, poe_expert_scratch(target, POE_WANT_LOGP, POEI_TILE), &c->runner, error);
+}
+
+static void climb_close(climb *c) {
+  poei_runner_close(c->runner);
+  poe_scratch_destroy(c->scratch);
+  poei_free(c->row);
+  poei_free(c->value);
+}
+
+/* c->value[v]: the log-density where coordinate j of x[d] has its value v, up to a constant. */
+static poe_status climb_look(climb *c, size_t j, const double *x, size_t values, poe_error *error) {
+  if (c->local != NULL) {
+    return c->local->conditional(poe_expert_self(c->target), c->state, j, c->value, c->scratch, error);
+  }
   for (size_t v = 0; v < values; v++) {
     memcpy(c->row + v * c->d, x, c->d * sizeof *x);
-    c->row[v * c->d + j] = s->low + (double)v;
+    c->row[v * c->d + j] = poe_expert_traits(c->target)->support[j].low + (double)v;
   }
-  poe_status status =
-      poei_runner_rows(c->runner, c->target, (poe_rows){values, c->d, c->d, c->row}, c->value, NULL, error);
   c->evaluations += values;
+  return poei_runner_rows(c->runner, c->target, (poe_rows){values, c->d, c->d, c->row}, c->value, NULL, error);
+}
+
+/* Coordinate j of x[d] takes its best value; *changed becomes true when it was another one. */
+static poe_status climb_one(climb *c, size_t j, double *x, bool *changed, poe_error *error) {
+  const poe_support *s = &poe_expert_traits(c->target)->support[j];
+  size_t values = (size_t)(s->high - s->low) + 1, now = (size_t)(x[j] - s->low), best = now;
+  poe_status status = climb_look(c, j, x, values, error);
   for (size_t v = 0; v < values && status == POE_OK; v++) {
-    if (c->value[v] > *level) {
-      *level = c->value[v];
-      best = v;
-    }
+    best = c->value[v] > c->value[best] ? v : best;
   }
-  if (best < values) {
-    x[j] = s->low + (double)best;
-    *changed = true;
+  if (status != POE_OK || best == now) {
+    return status;
   }
-  return status;
+  x[j] = s->low + (double)best;
+  *changed = true;
+  return c->local == NULL ? POE_OK : c->local->set(poe_expert_self(c->target), c->state, j, x[j], c->scratch, error);
 }
 
 static poe_status climb_from(climb *c, double *x, double *level, poe_error *error) {
   bool changed = true;
-  poe_status status = POE_OK;
+  poe_status status =
+      c->local == NULL ? POE_OK : c->local->open(poe_expert_self(c->target), x, c->state, c->scratch, error);
   for (size_t sweep = 0; changed && sweep < MOST_SWEEPS && status == POE_OK; sweep++) {
     changed = false;
     for (size_t j = 0; j < c->d && status == POE_OK; j++) {
-      status = climb_one(c, j, x, level, &changed, error);
+      status = climb_one(c, j, x, &changed, error);
     }
   }
-  return status;
+  c->evaluations++;
+  return status == POE_OK ? poei_runner_rows(c->runner, c->target, (poe_rows){1, c->d, c->d, x}, level, NULL, error)
+                          : status;
 }
 
 /* One more end: a new mode, or one more start of a known one. */
@@ -222,21 +263,12 @@ static void climb_note(poei_modes *modes, const double *x, double level) {
 static poe_status ascend(poei_session *session, const poe_expert *target, const poei_mode_options *options,
                          poei_modes *modes, poe_error *error) {
   const poe_traits *traits = poe_expert_traits(target);
-  climb c = {.target = target, .d = traits->dim};
-  for (size_t j = 0; j < c.d; j++) {
-    size_t values = (size_t)(traits->support[j].high - traits->support[j].low) + 1;
-    c.widest = values > c.widest ? values : c.widest;
-  }
-  size_t numbers = 0;
-  bool fits = poei_mul_size(c.widest, c.d, &numbers);
-  c.row = fits ? poei_alloc(numbers, sizeof *c.row) : NULL;
-  c.value = poei_alloc(c.widest, sizeof *c.value);
-  double *x = poei_alloc(c.d, sizeof *x);
-  poe_status status = c.row == NULL || c.value == NULL || x == NULL
-                          ? poe_error_set(error, POE_E_MEMORY, "out of memory")
-                          : poei_modes_make(options->starts, c.d, modes, error);
+  climb c = {0};
+  double *x = poei_alloc(traits->dim, sizeof *x);
+  poe_status status = x == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory")
+                                : poei_modes_make(options->starts, traits->dim, modes, error);
   if (status == POE_OK) {
-    status = poei_runner_open(session, poe_expert_scratch(target, POE_WANT_LOGP, POEI_TILE), &c.runner, error);
+    status = climb_open(&c, session, target, error);
   }
   for (size_t i = 0; i < options->starts && status == POE_OK; i++) {
     poe_rng at = poe_rng_child(poe_rng_seed(options->seed), 0x6d6f6465u);
@@ -264,9 +296,7 @@ static poe_status ascend(poei_session *session, const poe_expert *target, const 
     modes->evaluations = c.evaluations;
     snprintf(modes->method, sizeof modes->method, "coordinate ascent from %zu starts", options->starts);
   }
-  poei_runner_close(c.runner);
-  poei_free(c.row);
-  poei_free(c.value);
+  climb_close(&c);
   poei_free(x);
   return status;
 }
