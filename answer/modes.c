@@ -17,6 +17,7 @@
 #include "compose/nodes/nodes.h"
 #include "core/alloc.h"
 #include "core/lbfgs.h"
+#include "core/sparse.h"
 #include "experts/form.h"
 
 void poei_modes_free(poei_modes *modes) {
@@ -323,31 +324,75 @@ static poe_status search(ascent *a, const poe_expert *target, const poei_plan *p
   return status;
 }
 
-/* The mode of one Gaussian is its mean. *done: it was one. */
-static poe_status closed_mode(const poe_expert *target, poei_modes *modes, bool *done, poe_error *error) {
-  const poe_traits *traits = poe_expert_traits(target);
+/* mean[dim] of a Gaussian whose dense form has one component. *done: it was one. */
+static poe_status dense_mean(const poe_expert *target, double *mean, bool *done, poe_error *error) {
+  size_t dim = poe_expert_traits(target)->dim;
   poe_form form = {0};
-  *done = false;
-  if ((traits->capabilities & POE_CAN_FORM) == 0 || poe_expert_form(target, &form, NULL) != POE_OK) {
-    return POE_OK;
-  }
   poe_status status = POE_OK;
-  if (form.kind == POE_FORM_GAUSSIANS && form.components == 1) {
-    double log_z = 0.0, *factor = poei_alloc(traits->dim * traits->dim, sizeof *factor);
-    status = factor == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory")
-                            : poei_modes_make(1, traits->dim, modes, error);
-    *done = status == POE_OK && poei_form_component(&form, 0, factor, modes->x, &log_z, NULL) == POE_OK;
+  if (poe_expert_form(target, &form, NULL) == POE_OK && form.kind == POE_FORM_GAUSSIANS && form.components == 1) {
+    double log_z = 0.0, *factor = poei_alloc(dim * dim, sizeof *factor);
+    status = factor == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory") : POE_OK;
+    *done = factor != NULL && poei_form_component(&form, 0, factor, mean, &log_z, NULL) == POE_OK;
     poei_free(factor);
   }
   poe_form_release(&form);
-  if (status == POE_OK && *done) {
-    modes->n = modes->distinct = modes->starts[0] = 1;
-    modes->exact = true;
-    snprintf(modes->method, sizeof modes->method, "mean of a Gaussian");
-  } else {
-    poei_modes_free(modes);
-  }
   return status;
+}
+
+/* The same of a sparse one: origin + P^-1 linear. */
+static poe_status sparse_mean(const poe_expert *target, double *mean, bool *done, poe_error *error) {
+  size_t dim = poe_expert_traits(target)->dim;
+  poe_structure structure = {0};
+  poe_status status = poe_expert_structure(target, &structure, error);
+  if (status == POE_OK && structure.kind == POE_STRUCTURE_SPARSE) {
+    const poe_sparse_gaussian *g = &structure.as.sparse;
+    const poei_sparse_matrix p = {dim, g->column_start, g->row, g->precision};
+    poei_sparse_factor *factor = NULL;
+    poei_sparse_failure failure = {0};
+    bool failed = false;
+    double *work = poei_alloc(dim, sizeof *work);
+    status =
+        work == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory") : poei_sparse_analyse(&p, &factor, error);
+    if (status == POE_OK) {
+      status = poei_sparse_factorise(factor, &p, &failed, &failure, error);
+    }
+    *done = status == POE_OK && !failed;
+    if (*done) {
+      memcpy(mean, g->linear, dim * sizeof *mean);
+      poei_sparse_solve(factor, mean, work);
+    }
+    for (size_t j = 0; *done && j < dim; j++) {
+      mean[j] += g->origin[j];
+    }
+    poei_sparse_factor_destroy(factor);
+    poei_free(work);
+  }
+  poe_structure_release(&structure);
+  return status;
+}
+
+/* The mode of one Gaussian is its mean. *done: it was one. */
+static poe_status closed_mode(const poe_expert *target, poei_modes *modes, bool *done, poe_error *error) {
+  const poe_traits *traits = poe_expert_traits(target);
+  *done = false;
+  if ((traits->capabilities & (POE_CAN_FORM | POE_CAN_STRUCTURE)) == 0) {
+    return POE_OK;
+  }
+  poe_status status = poei_modes_make(1, traits->dim, modes, error);
+  if (status == POE_OK && (traits->capabilities & POE_CAN_STRUCTURE) != 0) {
+    status = sparse_mean(target, modes->x, done, error);
+  }
+  if (status == POE_OK && !*done && (traits->capabilities & POE_CAN_FORM) != 0) {
+    status = dense_mean(target, modes->x, done, error);
+  }
+  if (status != POE_OK || !*done) {
+    poei_modes_free(modes);
+    return status;
+  }
+  modes->n = modes->distinct = modes->starts[0] = 1;
+  modes->exact = true;
+  snprintf(modes->method, sizeof modes->method, "mean of a Gaussian");
+  return POE_OK;
 }
 
 poe_status poei_modes_continuous(poei_session *session, const poe_expert *target, const poei_plan *plan,

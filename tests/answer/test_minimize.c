@@ -22,6 +22,8 @@ static const char program[] =
     "var g : binary[24, 24]\n"
     "sheet = ising(g | coupling=0.3, field=0.2, periodic=true)\n"
     "torn = sheet * formula(g[0, 0], g[1, 1] | log_density=-40*g[0, 0] - 0.001*g[1, 1])\n"
+    "var h : real[500]\n"
+    "walk = gaussian(h[0] | mean=3, sd=1) * product(i in 0:499 -> linear_gaussian(h[i+1], h[i] | A=1, b=0.5, cov=2))\n"
     "both = gaussian(x | mean=[1, 2], sd=1) * choice\n"
     "hole = formula(x | energy=-exp(x[0]))\n"
     "nowhere = formula(x | log_density=log(x[0] - x[0] - 1))\n";
@@ -60,6 +62,13 @@ static void continuous_modes(void **state) {
   assert_true(json_is_true(json_object_get(r, "exact")));
   check_close(coordinate(r, 0, 0), 1000.0, 1e-9, 0.0);
   check_close(fixture_number(mode_of(r, 0), "log_density"), -log(2.0 * 3.14159265358979323846 * 0.005), 1e-9, 0.0);
+  json_decref(r);
+
+  r = perform(&f, "walk", none, POE_OK, &error); /* a chain of 500: mean 3 + i / 2 */
+  assert_true(json_is_true(json_object_get(r, "exact")));
+  for (size_t i = 0; i < 500; i += 83) {
+    check_close(coordinate(r, 0, i), 3.0 + 0.5 * (double)i, 1e-7, 0.0);
+  }
   json_decref(r);
 
   r = perform(&f, "wells", none, POE_OK, &error); /* two, the heavier first, all searches accounted for */
