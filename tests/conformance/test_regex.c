@@ -286,7 +286,7 @@ static void bad_patterns(void **state) {
   poe_expert *expert = NULL;
   char deep[400] = "", large[5000];
   memset(deep, '(', 101);
-  strcpy(deep + 101, "a");
+  memcpy(deep + 101, "a", 2);
   memset(deep + 102, ')', 101);
   check_fails(create(3, 3, deep, "abc", &expert), POE_E_SYNTAX, error, "groups nest more than 100 deep");
   memset(large, 'a', 4500);
