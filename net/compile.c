@@ -14,7 +14,7 @@ enum { NET_HEAD_OUTPUTS = 16 };
  * over because nothing else reads that operator's value. */
 static bool compile_absorbs(poei_graph *graph, size_t i, const size_t *readers) {
   poei_node *node = &graph->nodes[i];
-  if (poei_op_records[node->op].view) {
+  if (poei_op_records[node->op]->view) {
     return true;
   }
   if (node->op != POEI_OP_ACTIVATION) {
@@ -24,7 +24,7 @@ static bool compile_absorbs(poei_graph *graph, size_t i, const size_t *readers) 
     return true;
   }
   poei_node *before = &graph->nodes[node->inputs[0]];
-  if (!poei_op_records[before->op].fuses_activation || before->attributes.activation != POEI_IDENTITY ||
+  if (!poei_op_records[before->op]->fuses_activation || before->attributes.activation != POEI_IDENTITY ||
       readers[node->inputs[0]] != 1) {
     return false;
   }
@@ -44,7 +44,7 @@ static poe_status compile_count_readers(const poei_graph *graph, size_t *readers
   for (size_t i = 0; i + 1 < graph->n_nodes; i++) {
     if (readers[i] == 0) {
       return poe_error_set(error, POE_E_FORMAT, "nothing uses the output of operator %zu ('%s')", i,
-                           poei_op_records[graph->nodes[i].op].name);
+                           poei_op_records[graph->nodes[i].op]->name);
     }
   }
   return POE_OK;
@@ -58,7 +58,7 @@ static void compile_steps(poei_net *net, const size_t *readers) {
       net->step[i] = net->step[node->inputs[0]];
       continue;
     }
-    const poei_op_record *record = &poei_op_records[node->op];
+    const poei_op_record *record = poei_op_records[node->op];
     size_t scratch = record->scratch == NULL ? 0 : record->scratch(graph, node);
     net->scratch = scratch > net->scratch ? scratch : net->scratch;
     net->step[i] = (int32_t)net->n_steps;
@@ -70,7 +70,7 @@ static void compile_steps(poei_net *net, const size_t *readers) {
   }
   net->last_reader[net->n_steps - 1] = net->n_steps;
   const poei_node *last = &graph->nodes[net->node[net->n_steps - 1]];
-  net->head = poei_op_records[last->op].has_head && last->shape.count <= NET_HEAD_OUTPUTS;
+  net->head = poei_op_records[last->op]->has_head && last->shape.count <= NET_HEAD_OUTPUTS;
   net->out_shape = graph->nodes[graph->n_nodes - 1].shape;
 }
 
@@ -160,7 +160,7 @@ double poei_net_flops(const poei_net *net) {
   double sum = 0.0;
   for (size_t k = 0; k < net->n_steps; k++) {
     const poei_node *node = &net->graph->nodes[net->node[k]];
-    const poei_op_record *record = &poei_op_records[node->op];
+    const poei_op_record *record = poei_op_records[node->op];
     sum += record->flops == NULL ? 0.0 : record->flops(net->graph, node);
   }
   return sum;
@@ -176,7 +176,7 @@ size_t poei_net_gemms(const poei_net *net, unsigned want, size_t n, poei_gemm_sh
   for (size_t t = 0; t < (backwards ? 2 : 1) * net->n_steps; t++) {
     size_t back = t >= net->n_steps ? 1 : 0;
     const poei_node *node = &net->graph->nodes[net->node[back ? 2 * net->n_steps - 1 - t : t]];
-    const poei_op_record *record = &poei_op_records[node->op];
+    const poei_op_record *record = poei_op_records[node->op];
     if (record->gemms == NULL) {
       continue;
     }

@@ -108,7 +108,7 @@ static void eval_forward(const eval_frame *frame, poe_rows x, double *y, size_t 
     if (head) { /* contiguous, then to the caller's stride */
       call.head = poe_scratch_doubles(scratch, frame->n * net->out_shape.count);
     }
-    poei_op_records[call.node->op].forward[net->graph->precision](&call);
+    poei_op_records[call.node->op]->forward[net->graph->precision](&call);
     if (head) {
       for (size_t r = 0; r < frame->n; r++) {
         memcpy(y + r * ldy, call.head + r * net->out_shape.count, net->out_shape.count * sizeof *y);
@@ -164,7 +164,7 @@ static void eval_backward(const eval_frame *frame) {
       call.dx[i] = eval_buffer(frame, from, POEI_BUFFER_GRAD);
       call.accumulate[i] = net->last_reader[from] != k || (i > 0 && call.dx[i] == call.dx[i - 1]);
     }
-    poei_op_records[call.node->op].vjp[net->graph->precision](&call);
+    poei_op_records[call.node->op]->vjp[net->graph->precision](&call);
   }
 }
 

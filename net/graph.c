@@ -93,7 +93,7 @@ poe_status poei_graph_weight(poei_graph *graph, const char *name, size_t ndim, c
 
 /* What holds for every operator: as many inputs and weights as its record says, all of them there. */
 static poe_status graph_check(const poei_graph *graph, const poei_node *node, poe_error *error) {
-  const poei_op_record *record = &poei_op_records[node->op];
+  const poei_op_record *record = poei_op_records[node->op];
   bool first = graph->n_nodes == 0;
   if (first != (node->op == POEI_OP_INPUT) || node->n_inputs != record->n_inputs ||
       node->n_weights > record->max_weights || graph->n_nodes >= POEI_MAX_NODES) {
@@ -129,7 +129,7 @@ poe_status poei_graph_add(poei_graph *graph, const poei_node *node, poei_value *
     added.weights[i] = -1;
   }
   added.n_weights = POEI_OP_MAX_WEIGHTS;
-  status = poei_op_records[node->op].infer(graph, &added, error);
+  status = poei_op_records[node->op]->infer(graph, &added, error);
   if (status == POE_OK) {
     *value = (poei_value)graph->n_nodes;
     graph->nodes[graph->n_nodes++] = added;

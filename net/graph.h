@@ -17,16 +17,20 @@
 
 /* X(name, word) */
 #define POEI_OP_LIST(X)                                                                                                \
-  X(INPUT, input)           /* the rows                                                              */                \
-  X(LINEAR, linear)         /* y = x W' + b; weights W [out, in], b [out]; flattens its input        */                \
-  X(CONV2D, conv2d)         /* cross-correlation; W [out, in, kh, kw], b [out]; x [in, h, w]         */                \
-  X(AVG_POOL2D, avg_pool2d) /* mean over size x size windows, stride = size; x [c, h, w]             */                \
-  X(MAX_POOL2D, max_pool2d) /* maximum over the same                                                 */                \
-  X(RESHAPE, reshape)       /* the same numbers in another shape                                     */                \
-  X(AFFINE, affine)         /* scale * x + shift                                                     */                \
-  X(LAYER_NORM, layer_norm) /* (x - mean) / sqrt(var + eps) * w + b over the last axes, w's shape    */                \
-  X(ACTIVATION, activation) /* elementwise, see net/activation.h                                     */                \
-  X(ADD, add)               /* x0 + x1, equal shapes                                                 */
+  X(INPUT, input)                       /* the rows                                                               */   \
+  X(LINEAR, linear)                     /* y = x W' + b; weights W [out, in], b [out]; flattens its input         */   \
+  X(CONV2D, conv2d)                     /* cross-correlation; W [out, in / groups, kh, kw], b [out]; x [in, h, w] */   \
+  X(CONV_TRANSPOSE2D, conv_transpose2d) /* its adjoint; W [in, out / groups, kh, kw], b [out]                     */   \
+  X(AVG_POOL2D, avg_pool2d)             /* mean over windows, padding counted as 0; x [c, h, w]                   */   \
+  X(MAX_POOL2D, max_pool2d)             /* maximum over windows, padding left out                                 */   \
+  X(UPSAMPLE2D, upsample2d)             /* every pixel size[0] x size[1] times (nearest neighbour); x [c, h, w]   */   \
+  X(RESHAPE, reshape)                   /* the same numbers in another shape                                      */   \
+  X(AFFINE, affine)                     /* scale * x + shift                                                      */   \
+  X(LAYER_NORM, layer_norm)             /* (x - mean) / sqrt(var + eps) * w + b over the last axes, w's shape     */   \
+  X(GROUP_NORM, group_norm)             /* (x - mean) / sqrt(var + eps) * w + b over groups of channels; w, b [c] */   \
+  X(CHANNEL_AFFINE, channel_affine)     /* w[c] x + b[c]; x [c, ...]: batch norm at inference, actnorm            */   \
+  X(ACTIVATION, activation)             /* elementwise, see net/activation.h                                      */   \
+  X(ADD, add)                           /* x0 + x1, equal shapes                                                  */
 
 typedef enum poei_op {
 #define POEI_OP_ENUM(name, word) POEI_OP_##name,
@@ -58,11 +62,13 @@ typedef struct poei_weight {
 typedef struct poei_attributes {
   poei_activation activation; /* ACTIVATION; set by compilation on an operator it was fused into */
   double parameter;           /* of the activation                                               */
-  size_t stride, padding;     /* CONV2D: stride >= 1                                             */
-  size_t size;                /* pools: window                                                   */
-  double scale, shift;        /* AFFINE                                                          */
-  double eps;                 /* LAYER_NORM                                                      */
-  poei_shape shape;           /* INPUT, RESHAPE                                                  */
+  /* Convolutions and pools, (height, width): stride and dilation >= 1; output_padding < stride or dilation. */
+  size_t stride[2], padding[2], dilation[2], output_padding[2];
+  size_t size[2];      /* pools: window; UPSAMPLE2D: factor */
+  size_t groups;       /* convolutions, GROUP_NORM: >= 1    */
+  double scale, shift; /* AFFINE                            */
+  double eps;          /* LAYER_NORM, GROUP_NORM            */
+  poei_shape shape;    /* INPUT, RESHAPE                    */
 } poei_attributes;
 
 typedef int32_t poei_value; /* index of a node; negative: failed */
@@ -142,6 +148,10 @@ typedef struct poei_op_record {
 const poei_shape *poei_node_input_shape(const poei_graph *graph, const poei_node *node, size_t i);
 const poei_shape *poei_node_weight_shape(const poei_graph *graph, const poei_node *node, size_t i);
 
-extern const poei_op_record poei_op_records[POEI_OP_COUNT];
+/* The records by operator; each stands beside its kernels, in one of the files *_ops.c. */
+extern const poei_op_record *const poei_op_records[POEI_OP_COUNT];
+#define POEI_OP_DECLARE(name, word) extern const poei_op_record poei_op_##word;
+POEI_OP_LIST(POEI_OP_DECLARE)
+#undef POEI_OP_DECLARE
 
 #endif

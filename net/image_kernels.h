@@ -1,23 +1,25 @@
-/* Operators on images [channels, height, width], for one type. Included by ops.c with REAL, NAME(x), GEMM, ACTIVATE.
+/* Operators on images [channels, height, width], for one type (each_type.h).
  *
- * A convolution is a matrix product per image: the patches under the kernel are unrolled into columns
- * [in * kh * kw, oh * ow] in scratch, and w[out, in * kh * kw] times them is the output in its final layout. Working
- * memory does not depend on n, and a row's bits do not either.
+ * A convolution is a matrix product per image and group: the patches under the kernel are unrolled into columns
+ * [channels * kh * kw, placements] in scratch, and w[out, channels * kh * kw] times them is the output in its final
+ * layout. A transposed convolution is its adjoint: the product first, then the columns are added up into the image.
+ * Where the kernel is one pixel that moves by one, the image is its own columns. Working memory does not depend on n,
+ * and a row's bits do not either.
  */
 
-/* columns[(c, i, j), (y, x)] = image[c, y * stride + i - padding, x * stride + j - padding], 0 outside. */
-static void NAME(unroll)(const poei_window *window, const REAL *image, REAL *columns) {
-  for (size_t c = 0; c < window->channels; c++) {
-    for (size_t i = 0; i < window->kernel_height; i++) {
-      for (size_t j = 0; j < window->kernel_width; j++) {
-        for (size_t y = 0; y < window->out_height; y++) {
-          size_t row = y * window->stride + i; /* counted from the padded edge */
-          bool inside = row >= window->padding && row - window->padding < window->height;
-          const REAL *from = image + (c * window->height + (inside ? row - window->padding : 0)) * window->width;
-          for (size_t x = 0; x < window->out_width; x++) {
-            size_t column = x * window->stride + j;
-            bool here = inside && column >= window->padding && column - window->padding < window->width;
-            *columns++ = here ? from[column - window->padding] : (REAL)0;
+/* columns[(c, i, j), (y, x)] = image[c, y * stride + i * dilation - padding, ...], 0 outside. */
+static void NAME(unroll)(const image_window *w, const REAL *image, REAL *columns) {
+  for (size_t c = 0; c < w->channels; c++) {
+    for (size_t i = 0; i < w->kernel[0]; i++) {
+      for (size_t j = 0; j < w->kernel[1]; j++) {
+        for (size_t y = 0; y < w->rows; y++) {
+          size_t row = y * w->stride[0] + i * w->dilation[0]; /* counted from the padded edge */
+          bool inside = row >= w->padding[0] && row - w->padding[0] < w->height;
+          const REAL *from = image + (c * w->height + (inside ? row - w->padding[0] : 0)) * w->width;
+          for (size_t x = 0; x < w->columns; x++) {
+            size_t column = x * w->stride[1] + j * w->dilation[1];
+            bool here = inside && column >= w->padding[1] && column - w->padding[1] < w->width;
+            *columns++ = here ? from[column - w->padding[1]] : (REAL)0;
           }
         }
       }
@@ -26,20 +28,20 @@ static void NAME(unroll)(const poei_window *window, const REAL *image, REAL *col
 }
 
 /* The adjoint: image[...] += columns[...]. */
-static void NAME(roll_up)(const poei_window *window, const REAL *columns, REAL *image) {
-  for (size_t c = 0; c < window->channels; c++) {
-    for (size_t i = 0; i < window->kernel_height; i++) {
-      for (size_t j = 0; j < window->kernel_width; j++) {
-        for (size_t y = 0; y < window->out_height; y++, columns += window->out_width) {
-          size_t row = y * window->stride + i;
-          if (row < window->padding || row - window->padding >= window->height) {
+static void NAME(roll_up)(const image_window *w, const REAL *columns, REAL *image) {
+  for (size_t c = 0; c < w->channels; c++) {
+    for (size_t i = 0; i < w->kernel[0]; i++) {
+      for (size_t j = 0; j < w->kernel[1]; j++) {
+        for (size_t y = 0; y < w->rows; y++, columns += w->columns) {
+          size_t row = y * w->stride[0] + i * w->dilation[0];
+          if (row < w->padding[0] || row - w->padding[0] >= w->height) {
             continue;
           }
-          REAL *to = image + (c * window->height + row - window->padding) * window->width;
-          for (size_t x = 0; x < window->out_width; x++) {
-            size_t column = x * window->stride + j;
-            if (column >= window->padding && column - window->padding < window->width) {
-              to[column - window->padding] += columns[x];
+          REAL *to = image + (c * w->height + row - w->padding[0]) * w->width;
+          for (size_t x = 0; x < w->columns; x++) {
+            size_t column = x * w->stride[1] + j * w->dilation[1];
+            if (column >= w->padding[1] && column - w->padding[1] < w->width) {
+              to[column - w->padding[1]] += columns[x];
             }
           }
         }
@@ -48,59 +50,124 @@ static void NAME(roll_up)(const poei_window *window, const REAL *columns, REAL *
   }
 }
 
-static void NAME(conv2d_forward)(const poei_call *call) {
+/* out[outs, placements] = w[outs, patch] columns(image), for one group of one image. */
+static void NAME(correlate)(const image_window *w, size_t outs, const REAL *weight, const REAL *image, REAL beta,
+                            REAL *out, REAL *scratch) {
+  size_t patch = window_patch(w), places = w->rows * w->columns;
+  if (!window_is_pixel(w)) {
+    NAME(unroll)(w, image, scratch);
+    image = scratch;
+  }
+  GEMM(false, false, outs, places, patch, (REAL)1, weight, patch, image, places, beta, out, places);
+}
+
+/* Its adjoint: image += columns'(w' from[outs, placements]). */
+static void NAME(spread)(const image_window *w, size_t outs, const REAL *weight, const REAL *from, REAL *image,
+                         REAL *scratch) {
+  size_t patch = window_patch(w), places = w->rows * w->columns;
+  if (window_is_pixel(w)) {
+    GEMM(true, false, patch, places, outs, (REAL)1, weight, patch, from, places, (REAL)1, image, places);
+    return;
+  }
+  GEMM(true, false, patch, places, outs, (REAL)1, weight, patch, from, places, (REAL)0, scratch, places);
+  NAME(roll_up)(w, scratch, image);
+}
+
+/* Bias and activation of one row's z[channels, pixels], which is the tape's or y's own memory. */
+static void NAME(finish)(const poei_call *call, REAL *z, REAL *y, REAL *tape) {
   const poei_attributes *attributes = &call->node->attributes;
-  poei_window window = window_of_conv(call->node, call->in[0], call->weight_shapes[0]);
-  size_t out = call->node->shape.size[0], pixels = window.out_height * window.out_width;
-  size_t patch = window.channels * window.kernel_height * window.kernel_width;
-  const REAL *b = call->weights[1];
-  REAL *columns = call->scratch;
+  const poei_shape *shape = &call->node->shape;
+  if (attributes->activation != POEI_IDENTITY || call->weights[1] != NULL) {
+    ACTIVATE(attributes->activation, (REAL)attributes->parameter, shape->size[0], shape->size[1] * shape->size[2],
+             call->weights[1], 1, 0, z, y, tape);
+  }
+}
+
+static void NAME(conv2d_forward)(const poei_call *call) {
+  image_window window = window_of_conv(call->node, call->in[0], call->weight_shapes[0]);
+  size_t groups = call->node->attributes.groups, outs = call->node->shape.size[0] / groups;
+  size_t out_each = call->node->shape.count / groups, in_each = call->in[0]->count / groups;
+  const REAL *weight = call->weights[0], *x = call->x[0];
   for (size_t r = 0; r < call->n; r++) {
-    size_t at = r * out * pixels;
+    size_t at = r * call->node->shape.count;
     REAL *y = (REAL *)call->y + at, *tape = call->tape == NULL ? NULL : (REAL *)call->tape + at;
     REAL *z = tape != NULL ? tape : y;
-    NAME(unroll)(&window, (const REAL *)call->x[0] + r * call->in[0]->count, columns);
-    GEMM(false, false, out, pixels, patch, (REAL)1, call->weights[0], patch, columns, pixels, (REAL)0, z, pixels);
-    if (attributes->activation != POEI_IDENTITY || b != NULL) {
-      ACTIVATE(attributes->activation, (REAL)attributes->parameter, out, pixels, b, 1, 0, z, y, tape);
+    for (size_t g = 0; g < groups; g++, x += in_each) {
+      NAME(correlate)
+      (&window, outs, weight + g * outs * window_patch(&window), x, (REAL)0, z + g * out_each, call->scratch);
     }
+    NAME(finish)(call, z, y, tape);
   }
 }
 
 static void NAME(conv2d_vjp)(const poei_call *call) {
-  poei_window window = window_of_conv(call->node, call->in[0], call->weight_shapes[0]);
-  size_t out = call->node->shape.size[0], pixels = window.out_height * window.out_width;
-  size_t patch = window.channels * window.kernel_height * window.kernel_width;
+  image_window window = window_of_conv(call->node, call->in[0], call->weight_shapes[0]);
+  size_t groups = call->node->attributes.groups, outs = call->node->shape.size[0] / groups;
+  size_t out_each = call->node->shape.count / groups, in_each = call->in[0]->count / groups;
   if (call->node->attributes.activation != POEI_IDENTITY) {
     NAME(through_activation)(call);
   }
-  if (call->dx[0] == NULL) {
+  REAL *dx = NAME(start)(call);
+  if (dx == NULL) {
     return;
   }
-  if (!call->accumulate[0]) {
-    memset(call->dx[0], 0, call->n * call->in[0]->count * sizeof(REAL));
-  }
-  REAL *columns = call->scratch;
+  const REAL *weight = call->weights[0], *dz = call->dy;
   for (size_t r = 0; r < call->n; r++) {
-    const REAL *dz = (const REAL *)call->dy + r * out * pixels;
-    GEMM(true, false, patch, pixels, out, (REAL)1, call->weights[0], patch, dz, pixels, (REAL)0, columns, pixels);
-    NAME(roll_up)(&window, columns, (REAL *)call->dx[0] + r * call->in[0]->count);
+    for (size_t g = 0; g < groups; g++, dz += out_each, dx += in_each) {
+      NAME(spread)(&window, outs, weight + g * outs * window_patch(&window), dz, dx, call->scratch);
+    }
   }
 }
 
-/* Windows of size x size, side by side; what is left over at the far edges is dropped, as in PyTorch. */
+static void NAME(conv_transpose2d_forward)(const poei_call *call) {
+  image_window window = window_of_transpose(call->node, call->in[0], call->weight_shapes[0]);
+  size_t groups = call->node->attributes.groups, ins = call->in[0]->size[0] / groups;
+  size_t out_each = call->node->shape.count / groups, in_each = call->in[0]->count / groups;
+  const REAL *weight = call->weights[0], *x = call->x[0];
+  for (size_t r = 0; r < call->n; r++) {
+    size_t at = r * call->node->shape.count;
+    REAL *y = (REAL *)call->y + at, *tape = call->tape == NULL ? NULL : (REAL *)call->tape + at;
+    REAL *z = tape != NULL ? tape : y;
+    memset(z, 0, call->node->shape.count * sizeof(REAL));
+    for (size_t g = 0; g < groups; g++, x += in_each) {
+      NAME(spread)(&window, ins, weight + g * ins * window_patch(&window), x, z + g * out_each, call->scratch);
+    }
+    NAME(finish)(call, z, y, tape);
+  }
+}
+
+static void NAME(conv_transpose2d_vjp)(const poei_call *call) {
+  image_window window = window_of_transpose(call->node, call->in[0], call->weight_shapes[0]);
+  size_t groups = call->node->attributes.groups, ins = call->in[0]->size[0] / groups;
+  size_t out_each = call->node->shape.count / groups, in_each = call->in[0]->count / groups;
+  if (call->node->attributes.activation != POEI_IDENTITY) {
+    NAME(through_activation)(call);
+  }
+  const REAL *weight = call->weights[0], *dz = call->dy;
+  REAL *dx = call->dx[0];
+  for (size_t r = 0; r < call->n && dx != NULL; r++) {
+    for (size_t g = 0; g < groups; g++, dz += out_each, dx += in_each) {
+      NAME(correlate)
+      (&window, ins, weight + g * ins * window_patch(&window), dz, call->accumulate[0] ? (REAL)1 : (REAL)0, dx,
+       call->scratch);
+    }
+  }
+}
+
+/* Windows that do not fit the padded image whole are dropped at the far edges, as in PyTorch. The mean counts padding
+ * as 0 (count_include_pad). */
 static void NAME(avg_pool2d_forward)(const poei_call *call) {
-  size_t size = call->node->attributes.size, width = call->in[0]->size[2], height = call->in[0]->size[1];
-  size_t planes = call->n * call->in[0]->size[0], oh = call->node->shape.size[1], ow = call->node->shape.size[2];
-  REAL share = (REAL)1 / (REAL)(size * size);
-  REAL *y = call->y;
-  for (size_t p = 0; p < planes; p++) {
-    const REAL *x = (const REAL *)call->x[0] + p * height * width;
-    for (size_t i = 0; i < oh * ow; i++) {
-      const REAL *corner = x + i / ow * size * width + i % ow * size;
+  image_window w = window_of_pool(call->node, call->in[0]);
+  REAL share = (REAL)1 / (REAL)(w.kernel[0] * w.kernel[1]), *y = call->y;
+  for (size_t p = 0; p < call->n * w.channels; p++) {
+    const REAL *x = (const REAL *)call->x[0] + p * w.height * w.width;
+    for (size_t at = 0; at < w.rows * w.columns; at++) {
+      image_part part = window_part(&w, at);
       REAL sum = (REAL)0;
-      for (size_t k = 0; k < size * size; k++) {
-        sum += corner[k / size * width + k % size];
+      for (size_t i = part.top; i < part.bottom; i++) {
+        for (size_t j = part.left; j < part.right; j++) {
+          sum += x[i * w.width + j];
+        }
       }
       *y++ = sum * share;
     }
@@ -108,44 +175,40 @@ static void NAME(avg_pool2d_forward)(const poei_call *call) {
 }
 
 static void NAME(avg_pool2d_vjp)(const poei_call *call) {
-  size_t size = call->node->attributes.size, width = call->in[0]->size[2], height = call->in[0]->size[1];
-  size_t planes = call->n * call->in[0]->size[0], oh = call->node->shape.size[1], ow = call->node->shape.size[2];
-  REAL share = (REAL)1 / (REAL)(size * size);
-  if (call->dx[0] == NULL) {
-    return;
-  }
-  if (!call->accumulate[0]) {
-    memset(call->dx[0], 0, call->n * call->in[0]->count * sizeof(REAL));
-  }
+  image_window w = window_of_pool(call->node, call->in[0]);
+  REAL share = (REAL)1 / (REAL)(w.kernel[0] * w.kernel[1]), *start = NAME(start)(call);
   const REAL *dy = call->dy;
-  for (size_t p = 0; p < planes; p++) {
-    REAL *dx = (REAL *)call->dx[0] + p * height * width;
-    for (size_t i = 0; i < oh * ow; i++, dy++) {
-      REAL *corner = dx + i / ow * size * width + i % ow * size;
-      for (size_t k = 0; k < size * size; k++) {
-        corner[k / size * width + k % size] += *dy * share;
+  for (size_t p = 0; p < call->n * w.channels && start != NULL; p++) {
+    REAL *dx = start + p * w.height * w.width;
+    for (size_t at = 0; at < w.rows * w.columns; at++, dy++) {
+      image_part part = window_part(&w, at);
+      for (size_t i = part.top; i < part.bottom; i++) {
+        for (size_t j = part.left; j < part.right; j++) {
+          dx[i * w.width + j] += *dy * share;
+        }
       }
     }
   }
 }
 
-/* The tape keeps, per output, where in its window the maximum was (the first of equals; NaN is larger than all, so that
- * it is seen). Windows are at most 4096 wide, so the index is exact in either type. */
+/* The tape keeps, per output, which pixel of the part of its window that is inside held the maximum (the first of
+ * equals; NaN is larger than all, so that it is seen). Parts have at most 2^24 pixels: exact in either type. */
 static void NAME(max_pool2d_forward)(const poei_call *call) {
-  size_t size = call->node->attributes.size, width = call->in[0]->size[2], height = call->in[0]->size[1];
-  size_t planes = call->n * call->in[0]->size[0], oh = call->node->shape.size[1], ow = call->node->shape.size[2];
+  image_window w = window_of_pool(call->node, call->in[0]);
   REAL *y = call->y, *tape = call->tape;
-  for (size_t p = 0; p < planes; p++) {
-    const REAL *x = (const REAL *)call->x[0] + p * height * width;
-    for (size_t i = 0; i < oh * ow; i++) {
-      const REAL *corner = x + i / ow * size * width + i % ow * size;
-      REAL best = corner[0];
-      size_t where = 0;
-      for (size_t k = 1; k < size * size; k++) {
-        REAL v = corner[k / size * width + k % size];
-        if (v > best || (isnan(v) && !isnan(best))) {
-          best = v;
-          where = k;
+  for (size_t p = 0; p < call->n * w.channels; p++) {
+    const REAL *x = (const REAL *)call->x[0] + p * w.height * w.width;
+    for (size_t at = 0; at < w.rows * w.columns; at++) {
+      image_part part = window_part(&w, at);
+      REAL best = x[part.top * w.width + part.left];
+      size_t where = 0, k = 0;
+      for (size_t i = part.top; i < part.bottom; i++) {
+        for (size_t j = part.left; j < part.right; j++, k++) {
+          REAL v = x[i * w.width + j];
+          if (v > best || (isnan(v) && !isnan(best))) {
+            best = v;
+            where = k;
+          }
         }
       }
       *y++ = best;
@@ -157,20 +220,42 @@ static void NAME(max_pool2d_forward)(const poei_call *call) {
 }
 
 static void NAME(max_pool2d_vjp)(const poei_call *call) {
-  size_t size = call->node->attributes.size, width = call->in[0]->size[2], height = call->in[0]->size[1];
-  size_t planes = call->n * call->in[0]->size[0], oh = call->node->shape.size[1], ow = call->node->shape.size[2];
-  if (call->dx[0] == NULL) {
-    return;
-  }
-  if (!call->accumulate[0]) {
-    memset(call->dx[0], 0, call->n * call->in[0]->count * sizeof(REAL));
-  }
+  image_window w = window_of_pool(call->node, call->in[0]);
   const REAL *dy = call->dy, *tape = call->tape;
-  for (size_t p = 0; p < planes; p++) {
-    REAL *dx = (REAL *)call->dx[0] + p * height * width;
-    for (size_t i = 0; i < oh * ow; i++, dy++, tape++) {
-      size_t where = (size_t)*tape;
-      dx[(i / ow * size + where / size) * width + i % ow * size + where % size] += *dy;
+  REAL *start = NAME(start)(call);
+  for (size_t p = 0; p < call->n * w.channels && start != NULL; p++) {
+    REAL *dx = start + p * w.height * w.width;
+    for (size_t at = 0; at < w.rows * w.columns; at++, dy++, tape++) {
+      image_part part = window_part(&w, at);
+      size_t where = (size_t)*tape, across = part.right - part.left;
+      dx[(part.top + where / across) * w.width + part.left + where % across] += *dy;
+    }
+  }
+}
+
+static void NAME(upsample2d_forward)(const poei_call *call) {
+  const size_t *factor = call->node->attributes.size, *in = call->in[0]->size, *out = call->node->shape.size;
+  REAL *y = call->y;
+  for (size_t p = 0; p < call->n * in[0]; p++) {
+    const REAL *x = (const REAL *)call->x[0] + p * in[1] * in[2];
+    for (size_t i = 0; i < out[1]; i++) {
+      for (size_t j = 0; j < out[2]; j++) {
+        *y++ = x[i / factor[0] * in[2] + j / factor[1]];
+      }
+    }
+  }
+}
+
+static void NAME(upsample2d_vjp)(const poei_call *call) {
+  const size_t *factor = call->node->attributes.size, *in = call->in[0]->size, *out = call->node->shape.size;
+  const REAL *dy = call->dy;
+  REAL *start = NAME(start)(call);
+  for (size_t p = 0; p < call->n * in[0] && start != NULL; p++) {
+    REAL *dx = start + p * in[1] * in[2];
+    for (size_t i = 0; i < out[1]; i++) {
+      for (size_t j = 0; j < out[2]; j++) {
+        dx[i / factor[0] * in[2] + j / factor[1]] += *dy++;
+      }
     }
   }
 }

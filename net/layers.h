@@ -23,4 +23,15 @@ poe_status poei_layers_add(poei_layers *layers, const char *word, poei_node *nod
 /* Adds all layers of a JSON array (poe.layers). */
 poe_status poei_layers_from_json(poei_layers *layers, const json_t *array, poe_error *error);
 
+/* What the readers of a self-describing file share. */
+/* The JSON of a metadata key (json_decref); missing and malformed ones are POE_E_FORMAT. */
+poe_status poei_layers_metadata(const poei_tensor_file *file, const char *key, json_t **value, poe_error *error);
+/* poe.input. */
+poe_status poei_layers_input(const poei_tensor_file *file, poei_shape *shape, poe_error *error);
+/* "single" or "double" as given; NULL: double when a tensor of the file is. */
+poe_status poei_layers_precision(const poei_tensor_file *file, const char *given, poei_precision *precision,
+                                 poe_error *error);
+/* POE_E_FORMAT naming the tensors that became no weight. */
+poe_status poei_layers_check_used(const poei_layers *layers, poe_error *error);
+
 #endif

@@ -62,23 +62,30 @@ static char *load_name(const char *prefix, const char *part) {
   return poei_format("%s%s%s", prefix, prefix[0] == '\0' ? "" : ".", part);
 }
 
-static poe_status load_precision(const poei_net_source *source, poei_precision *precision, poe_error *error) {
-  if (source->precision != NULL) {
-    bool single = strcmp(source->precision, "single") == 0;
-    if (!single && strcmp(source->precision, "double") != 0) {
-      return poe_error_set(error, POE_E_USAGE, "precision is `single` or `double`, not `%s`", source->precision);
+poe_status poei_layers_precision(const poei_tensor_file *file, const char *given, poei_precision *precision,
+                                 poe_error *error) {
+  *precision = POEI_FLOAT32;
+  if (given != NULL) {
+    bool single = strcmp(given, "single") == 0;
+    if (!single && strcmp(given, "double") != 0) {
+      return poe_error_set(error, POE_E_USAGE, "precision is `single` or `double`, not `%s`", given);
     }
     *precision = single ? POEI_FLOAT32 : POEI_FLOAT64;
     return POE_OK;
   }
-  *precision = POEI_FLOAT32;
-  if (source->n_layers == 0) {
-    for (size_t i = 0; i < poei_tensor_file_count(source->file); i++) {
-      if (poei_tensor_file_at(source->file, i)->dtype == POEI_F64) {
-        *precision = POEI_FLOAT64;
-      }
+  for (size_t i = 0; i < poei_tensor_file_count(file); i++) {
+    if (poei_tensor_file_at(file, i)->dtype == POEI_F64) {
+      *precision = POEI_FLOAT64;
     }
   }
+  return POE_OK;
+}
+
+static poe_status load_precision(const poei_net_source *source, poei_precision *precision, poe_error *error) {
+  if (source->precision != NULL || source->n_layers == 0) {
+    return poei_layers_precision(source->file, source->precision, precision, error);
+  }
+  *precision = POEI_FLOAT32;
   for (size_t i = 0; i < source->n_layers; i++) {
     char *name = load_name(source->layers[i], "weight");
     if (name == NULL) {
@@ -92,7 +99,7 @@ static poe_status load_precision(const poei_net_source *source, poei_precision *
 
 /* ---- the file's own description ---- */
 
-static poe_status load_json(const poei_tensor_file *file, const char *key, json_t **value, poe_error *error) {
+poe_status poei_layers_metadata(const poei_tensor_file *file, const char *key, json_t **value, poe_error *error) {
   const char *path = poei_tensor_file_path(file), *text = poei_tensor_file_metadata(file, key);
   if (text == NULL) {
     return poei_file_error(error, POE_E_FORMAT, path, NULL, "its metadata has no %s", key);
@@ -102,26 +109,29 @@ static poe_status load_json(const poei_tensor_file *file, const char *key, json_
   return *value != NULL ? POE_OK : poei_file_error(error, POE_E_FORMAT, path, NULL, "%s: %s", key, inner.message);
 }
 
-static poe_status load_input_shape(const poei_tensor_file *file, poei_node *node, poe_error *error) {
+poe_status poei_layers_input(const poei_tensor_file *file, poei_shape *shape, poe_error *error) {
   json_t *list;
-  poe_status status = load_json(file, "poe.input", &list, error);
+  poe_status status = poei_layers_metadata(file, "poe.input", &list, error);
   if (status != POE_OK) {
     return status;
   }
-  poei_shape *shape = &node->attributes.shape;
-  shape->ndim = json_is_array(list) ? json_array_size(list) : 0;
-  bool good = shape->ndim >= 1 && shape->ndim <= POEI_MAX_DIMS;
-  for (size_t i = 0; good && i < shape->ndim; i++) {
-    json_int_t size = json_integer_value(json_array_get(list, i)); /* 0 unless it is an integer */
-    good = size > 0 && (unsigned long long)size <= POEI_MAX_VALUE;
-    shape->size[i] = good ? (size_t)size : 0;
+  size_t ndim = json_is_array(list) ? json_array_size(list) : 0, size[POEI_MAX_DIMS] = {0};
+  bool good = ndim >= 1 && ndim <= POEI_MAX_DIMS;
+  for (size_t i = 0; good && i < ndim; i++) {
+    json_int_t given = json_integer_value(json_array_get(list, i)); /* 0 unless it is an integer */
+    good = given > 0 && (unsigned long long)given <= POEI_MAX_VALUE;
+    size[i] = good ? (size_t)given : 0;
   }
   json_decref(list);
   if (!good) {
     return poei_file_error(error, POE_E_FORMAT, poei_tensor_file_path(file), NULL,
                            "poe.input is not a list of 1 to %d sizes from 1 to %zu", POEI_MAX_DIMS, POEI_MAX_VALUE);
   }
-  return POE_OK;
+  poe_error inner = {0};
+  status = poei_shape_make(ndim, size, shape, &inner);
+  return status == POE_OK ? POE_OK
+                          : poei_file_error(error, status, poei_tensor_file_path(file), NULL, "poe.input: %s",
+                                            inner.message);
 }
 
 static poe_status load_input(poei_layers *layers, poei_node *node, const char *what, size_t in_dim, poe_error *error) {
@@ -141,7 +151,7 @@ static poe_status load_input(poei_layers *layers, poei_node *node, const char *w
 }
 
 /* Names the tensors that no layer uses. */
-static poe_status load_check_used(const poei_layers *layers, poe_error *error) {
+poe_status poei_layers_check_used(const poei_layers *layers, poe_error *error) {
   char list[400] = "";
   size_t unused = 0;
   for (size_t i = 0; i < poei_tensor_file_count(layers->file); i++) {
@@ -169,18 +179,18 @@ static poe_status load_check_used(const poei_layers *layers, poe_error *error) {
 static poe_status load_described(poei_layers *layers, size_t in_dim, poe_error *error) {
   poei_node input = {.op = POEI_OP_INPUT};
   json_t *array = NULL;
-  poe_status status = load_input_shape(layers->file, &input, error);
+  poe_status status = poei_layers_input(layers->file, &input.attributes.shape, error);
   if (status == POE_OK) {
     status = load_input(layers, &input, "poe.input", in_dim, error);
   }
   if (status == POE_OK) {
-    status = load_json(layers->file, "poe.layers", &array, error);
+    status = poei_layers_metadata(layers->file, "poe.layers", &array, error);
   }
   if (status == POE_OK) {
     status = poei_layers_from_json(layers, array, error);
     json_decref(array);
   }
-  return status == POE_OK ? load_check_used(layers, error) : status;
+  return status == POE_OK ? poei_layers_check_used(layers, error) : status;
 }
 
 /* ---- bare state dicts ---- */

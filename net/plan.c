@@ -25,7 +25,7 @@ static size_t plan_round(size_t count) {
 /* The buffers of step k: three of them, of size 0 where there is none. */
 static void plan_buffers_of_step(const poei_net *net, bool backwards, size_t k, plan_buffer *buffers) {
   const poei_node *node = &net->graph->nodes[net->node[k]];
-  const poei_op_record *record = &poei_op_records[node->op];
+  const poei_op_record *record = poei_op_records[node->op];
   size_t count = plan_round(node->shape.count), last = net->last_reader[k], end = 2 * net->n_steps;
   bool in_doubles = net->head && k + 1 == net->n_steps;
   buffers[POEI_BUFFER_VALUE] = (plan_buffer){.size = in_doubles ? 0 : count, .first = k, .last = last};

@@ -48,6 +48,15 @@ class Residual(nn.Module):
         return x + self.inner(x)
 
 
+class Shortcut(nn.Module):
+    def __init__(self, inner, shortcut):
+        super().__init__()
+        self.inner, self.shortcut = inner, shortcut
+
+    def forward(self, x):
+        return self.shortcut(x) + self.inner(x)
+
+
 class Affine(nn.Module):
     def __init__(self, scale, shift):
         super().__init__()
@@ -68,19 +77,37 @@ def describe(module, prefix=""):
         if isinstance(m, nn.Linear):
             layers.append({"op": "linear", **weights})
         elif isinstance(m, nn.Conv2d):
-            layers.append({"op": "conv2d", **weights, "stride": m.stride[0], "padding": m.padding[0]})
+            layers.append({"op": "conv2d", **weights, "stride": m.stride, "padding": m.padding, "dilation": m.dilation,
+                           "groups": m.groups})
+        elif isinstance(m, nn.ConvTranspose2d):
+            layers.append({"op": "conv_transpose2d", **weights, "stride": m.stride, "padding": m.padding,
+                           "output_padding": m.output_padding, "dilation": m.dilation, "groups": m.groups})
+        elif isinstance(m, nn.BatchNorm2d):
+            layers.append({"op": "batch_norm", **weights, "running_mean": full + ".running_mean",
+                           "running_var": full + ".running_var", "eps": m.eps})
+        elif isinstance(m, nn.GroupNorm):
+            layers.append({"op": "group_norm", "groups": m.num_groups, **weights, "eps": m.eps})
+        elif isinstance(m, nn.InstanceNorm2d):
+            layers.append({"op": "instance_norm", **(weights if m.affine else {}), "eps": m.eps})
+        elif isinstance(m, nn.Upsample):
+            layers.append({"op": "upsample2d", "factor": int(m.scale_factor)})
+        elif isinstance(m, nn.AdaptiveAvgPool2d):
+            layers.append({"op": "global_avg_pool2d"})
         elif isinstance(m, nn.LayerNorm):
             layers.append({"op": "layer_norm", **weights, "eps": m.eps})
         elif isinstance(m, nn.AvgPool2d):
-            layers.append({"op": "avg_pool2d", "size": m.kernel_size})
+            layers.append({"op": "avg_pool2d", "size": m.kernel_size, "stride": m.stride, "padding": m.padding})
         elif isinstance(m, nn.MaxPool2d):
-            layers.append({"op": "max_pool2d", "size": m.kernel_size})
+            layers.append({"op": "max_pool2d", "size": m.kernel_size, "stride": m.stride, "padding": m.padding})
         elif isinstance(m, nn.Flatten):
             layers.append({"op": "flatten"})
         elif isinstance(m, nn.Unflatten):
             layers.append({"op": "reshape", "shape": list(m.unflattened_size)})
         elif isinstance(m, Residual):
             layers.append({"op": "residual", "layers": describe(m.inner, full + ".inner.")})
+        elif isinstance(m, Shortcut):
+            layers.append({"op": "residual", "layers": describe(m.inner, full + ".inner."),
+                           "shortcut": describe(m.shortcut, full + ".shortcut.")})
         elif isinstance(m, Affine):
             layers.append({"op": "affine", "scale": m.scale, "shift": m.shift})
         else:
@@ -126,6 +153,43 @@ def random_cnn(rng, activation):
     return nn.Sequential(*layers), shape
 
 
+def random_norm(rng, channels):
+    """A normalisation layer in the state that training leaves: weights and statistics of its own."""
+    norm = [lambda: nn.BatchNorm2d(channels), lambda: nn.GroupNorm(2, channels),
+            lambda: nn.InstanceNorm2d(channels, affine=True), lambda: nn.InstanceNorm2d(channels)][rng.integers(0, 4)]()
+    for name, value in list(norm.named_parameters()) + list(norm.named_buffers()):
+        if value.dtype == torch.float32:
+            value.data.uniform_(0.5, 1.5)
+    return norm
+
+
+def random_energy_cnn(rng, activation):
+    """Blocks of a convolutional energy: normalisation, residual with a projection, pools, down to one number."""
+    pair = lambda low, high: (int(rng.integers(low, high)), int(rng.integers(low, high)))
+    channels, side, c = int(rng.integers(1, 4)), int(rng.integers(11, 18)), 2 * int(rng.integers(1, 5))
+    shape, act = [channels, side, side - 1], ACTIVATIONS[activation]
+    layers = [nn.Conv2d(channels, c, 3, padding=pair(0, 3)), random_norm(rng, c), act()]
+    layers.append(nn.Conv2d(c, 2 * c, pair(1, 4), stride=pair(1, 3), padding=pair(0, 2), dilation=pair(1, 3),
+                            groups=2, bias=bool(rng.integers(0, 2))))
+    inner = nn.Sequential(random_norm(rng, 2 * c), act(), nn.Conv2d(2 * c, c, 3, padding=1))
+    layers += [Shortcut(inner, nn.Sequential(nn.Conv2d(2 * c, c, 1)))]
+    layers += [nn.MaxPool2d(3, stride=2, padding=1), Residual(nn.Conv2d(c, c, 3, padding=1, groups=c), act())]
+    layers += [nn.AvgPool2d(2, stride=1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(c, 1)]
+    return nn.Sequential(*layers).eval(), shape
+
+
+def random_decoder(rng, activation):
+    """A convolutional decoder: a code to a small image, up to a larger one."""
+    code, c, act = int(rng.integers(2, 20)), 2 * int(rng.integers(1, 5)), ACTIVATIONS[activation]
+    stride = (2, int(rng.integers(1, 4)))
+    layers = [nn.Linear(code, c * 4 * 3), nn.Unflatten(1, (c, 4, 3)), random_norm(rng, c), act(),
+              nn.ConvTranspose2d(c, 2 * c, (4, 3), stride=stride, padding=1, output_padding=(1, 0),
+                                 groups=int(rng.choice([1, 2]))),
+              random_norm(rng, 2 * c), act(), nn.Upsample(scale_factor=2), nn.Conv2d(2 * c, 1, 3, padding=1),
+              nn.Sigmoid()]
+    return nn.Sequential(*layers).eval(), [code]
+
+
 def difference(ours, theirs):
     assert np.abs(theirs).max() > 0.0  # else the comparison says nothing
     return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
@@ -142,7 +206,7 @@ def check(name, model, shape, folder, rng, bare=None):
         seeds = rng.standard_normal(tuple(y.shape)).astype(np.float32).astype(np.float64)
         (gradient,) = torch.autograd.grad((y * torch.tensor(seeds, dtype=dtype)).sum(), at)
         path = lambda f: os.path.join(folder, f)
-        arrays = {k: v.detach().numpy() for k, v in net.state_dict().items()}
+        arrays = {k: v.detach().numpy() for k, v in net.state_dict().items() if v.is_floating_point()}
         if bare is None:
             save_model(path("m.safetensors"), arrays, "energy", shape, describe(net))
             command = [PROGRAM, path("m.safetensors")]
@@ -168,7 +232,8 @@ def main():
     good = True
     with tempfile.TemporaryDirectory() as folder:
         for activation in ACTIVATIONS:
-            for kind, make in (("mlp", random_mlp), ("cnn", random_cnn)):
+            for kind, make in (("mlp", random_mlp), ("cnn", random_cnn), ("energy cnn", random_energy_cnn),
+                               ("decoder", random_decoder)):
                 model, shape = make(rng, activation)
                 good &= check(f"{kind} {activation}", model, shape, folder, rng)
         for activation in ("silu", "tanh", "gelu"):

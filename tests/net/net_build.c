@@ -63,21 +63,50 @@ poei_value net_build_linear(net_build *build, poei_value input, size_t out, bool
   return build_add(build, &node, input);
 }
 
-poei_value net_build_conv(net_build *build, poei_value input, size_t out, size_t kernel_height, size_t kernel_width,
-                          size_t stride, size_t padding, bool bias) {
-  size_t in = build->graph->nodes[input].shape.size[0];
-  poei_node node = {.op = POEI_OP_CONV2D, .n_weights = 2, .weights = {-1, -1}};
-  node.attributes.stride = stride;
-  node.attributes.padding = padding;
-  node.weights[0] = build_weight(build, 4, (size_t[]){out, in, kernel_height, kernel_width},
-                                 (double)(in * kernel_height * kernel_width));
+poei_value net_build_conv_with(net_build *build, poei_value input, bool transpose, size_t out, size_t kernel_height,
+                               size_t kernel_width, const poei_attributes *moves, bool bias) {
+  size_t in = build->graph->nodes[input].shape.size[0], groups = moves->groups;
+  poei_node node = {.op = transpose ? POEI_OP_CONV_TRANSPOSE2D : POEI_OP_CONV2D, .n_weights = 2, .attributes = *moves};
+  size_t first = transpose ? in : out, second = (transpose ? out : in) / groups;
+  node.weights[0] = build_weight(build, 4, (size_t[]){first, second, kernel_height, kernel_width},
+                                 (double)(in / groups * kernel_height * kernel_width));
   node.weights[1] = bias ? build_weight(build, 1, &out, 4.0) : -1;
   return build_add(build, &node, input);
 }
 
+poei_value net_build_conv(net_build *build, poei_value input, size_t out, size_t kernel_height, size_t kernel_width,
+                          size_t stride, size_t padding, bool bias) {
+  poei_attributes moves = {.stride = {stride, stride}, .padding = {padding, padding}, .dilation = {1, 1}, .groups = 1};
+  return net_build_conv_with(build, input, false, out, kernel_height, kernel_width, &moves, bias);
+}
+
+poei_value net_build_pool_with(net_build *build, poei_value input, bool max, const poei_attributes *moves) {
+  poei_node node = {.op = max ? POEI_OP_MAX_POOL2D : POEI_OP_AVG_POOL2D, .attributes = *moves};
+  return build_add(build, &node, input);
+}
+
 poei_value net_build_pool(net_build *build, poei_value input, bool max, size_t size) {
-  poei_node node = {.op = max ? POEI_OP_MAX_POOL2D : POEI_OP_AVG_POOL2D};
-  node.attributes.size = size;
+  return net_build_pool_with(build, input, max, &(poei_attributes){.size = {size, size}});
+}
+
+poei_value net_build_upsample(net_build *build, poei_value input, size_t height, size_t width) {
+  poei_node node = {.op = POEI_OP_UPSAMPLE2D, .attributes.size = {height, width}};
+  return build_add(build, &node, input);
+}
+
+poei_value net_build_group_norm(net_build *build, poei_value input, size_t groups, bool weight, bool bias) {
+  size_t channels = build->graph->nodes[input].shape.size[0];
+  poei_node node = {.op = POEI_OP_GROUP_NORM, .n_weights = 2, .attributes = {.groups = groups, .eps = 1e-5}};
+  node.weights[0] = weight ? build_weight(build, 1, &channels, 1.0) : -1;
+  node.weights[1] = bias ? build_weight(build, 1, &channels, 1.0) : -1;
+  return build_add(build, &node, input);
+}
+
+poei_value net_build_channel_affine(net_build *build, poei_value input, bool bias) {
+  size_t channels = build->graph->nodes[input].shape.size[0];
+  poei_node node = {.op = POEI_OP_CHANNEL_AFFINE, .n_weights = 2};
+  node.weights[0] = build_weight(build, 1, &channels, 1.0);
+  node.weights[1] = bias ? build_weight(build, 1, &channels, 1.0) : -1;
   return build_add(build, &node, input);
 }
 
@@ -159,18 +188,50 @@ static double naive_activation(poei_activation activation, double v) {
   }
 }
 
+/* Weight (a, b, i, j) of a convolution. */
+static double naive_kernel(const poei_graph *graph, const poei_node *node, size_t a, size_t b, size_t i, size_t j) {
+  const poei_shape *w = &graph->weights[node->weights[0]].shape;
+  return naive_weight(graph, node->weights[0], ((a * w->size[1] + b) * w->size[2] + i) * w->size[3] + j);
+}
+
+/* Where the tap k of a kernel placed at `place` lies along an axis. */
+static long naive_tap(const poei_node *node, size_t axis, size_t place, size_t k) {
+  const poei_attributes *a = &node->attributes;
+  return (long)(place * a->stride[axis] + k * a->dilation[axis]) - (long)a->padding[axis];
+}
+
 static double naive_conv(const poei_graph *graph, const poei_node *node, const poei_shape *in, const double *x,
                          size_t o, size_t y0, size_t x0) {
   const poei_shape *w = &graph->weights[node->weights[0]].shape;
+  size_t first = o / (w->size[0] / node->attributes.groups) * w->size[1]; /* channel of the group */
   double sum = naive_bias(graph, node, o);
-  for (size_t c = 0; c < in->size[0]; c++) {
+  for (size_t c = 0; c < w->size[1]; c++) {
     for (size_t i = 0; i < w->size[2]; i++) {
       for (size_t j = 0; j < w->size[3]; j++) {
-        long row = (long)(y0 * node->attributes.stride + i) - (long)node->attributes.padding;
-        long column = (long)(x0 * node->attributes.stride + j) - (long)node->attributes.padding;
+        long row = naive_tap(node, 0, y0, i), column = naive_tap(node, 1, x0, j);
         if (row >= 0 && column >= 0 && row < (long)in->size[1] && column < (long)in->size[2]) {
-          sum += x[(c * in->size[1] + (size_t)row) * in->size[2] + (size_t)column] *
-                 naive_weight(graph, node->weights[0], ((o * w->size[1] + c) * w->size[2] + i) * w->size[3] + j);
+          sum += x[((first + c) * in->size[1] + (size_t)row) * in->size[2] + (size_t)column] *
+                 naive_kernel(graph, node, o, c, i, j);
+        }
+      }
+    }
+  }
+  return sum;
+}
+
+/* From the definition: every input pixel adds its kernel around the place where it stands in the output. */
+static double naive_transpose(const poei_graph *graph, const poei_node *node, const poei_shape *in, const double *x,
+                              size_t o, size_t y0, size_t x0) {
+  const poei_shape *w = &graph->weights[node->weights[0]].shape;
+  size_t each = in->size[0] / node->attributes.groups, group = o / w->size[1];
+  double sum = naive_bias(graph, node, o);
+  for (size_t at = 0; at < each * in->size[1] * in->size[2]; at++) {
+    size_t c = group * each + at / (in->size[1] * in->size[2]);
+    size_t row = at / in->size[2] % in->size[1], column = at % in->size[2];
+    for (size_t i = 0; i < w->size[2]; i++) {
+      for (size_t j = 0; j < w->size[3]; j++) {
+        if (naive_tap(node, 0, row, i) == (long)y0 && naive_tap(node, 1, column, j) == (long)x0) {
+          sum += x[(c * in->size[1] + row) * in->size[2] + column] * naive_kernel(graph, node, c, o % w->size[1], i, j);
         }
       }
     }
@@ -179,16 +240,33 @@ static double naive_conv(const poei_graph *graph, const poei_node *node, const p
 }
 
 static double naive_pool(const poei_node *node, const poei_shape *in, const double *x, size_t c, size_t y0, size_t x0) {
-  size_t size = node->attributes.size;
+  const size_t *size = node->attributes.size;
   double sum = 0.0, best = -INFINITY;
-  for (size_t i = 0; i < size; i++) {
-    for (size_t j = 0; j < size; j++) {
-      double v = x[(c * in->size[1] + y0 * size + i) * in->size[2] + x0 * size + j];
-      sum += v;
-      best = fmax(best, v);
+  for (size_t i = 0; i < size[0]; i++) {
+    for (size_t j = 0; j < size[1]; j++) {
+      long row = naive_tap(node, 0, y0, i), column = naive_tap(node, 1, x0, j);
+      if (row >= 0 && column >= 0 && row < (long)in->size[1] && column < (long)in->size[2]) {
+        double v = x[(c * in->size[1] + (size_t)row) * in->size[2] + (size_t)column];
+        sum += v;
+        best = fmax(best, v);
+      }
     }
   }
-  return node->op == POEI_OP_MAX_POOL2D ? best : sum / (double)(size * size);
+  return node->op == POEI_OP_MAX_POOL2D ? best : sum / (double)(size[0] * size[1]);
+}
+
+static double naive_group_norm(const poei_graph *graph, const poei_node *node, const poei_shape *in, const double *x,
+                               size_t at) {
+  size_t m = in->count / node->attributes.groups, first = at / m * m, channel = at / (in->count / in->size[0]);
+  double mean = 0.0, var = 0.0;
+  for (size_t i = first; i < first + m; i++) {
+    mean += x[i] / (double)m;
+  }
+  for (size_t i = first; i < first + m; i++) {
+    var += (x[i] - mean) * (x[i] - mean) / (double)m;
+  }
+  double weight = node->weights[0] < 0 ? 1.0 : naive_weight(graph, node->weights[0], channel);
+  return (x[at] - mean) / sqrt(var + node->attributes.eps) * weight + naive_bias(graph, node, channel);
 }
 
 static double naive_layer_norm(const poei_graph *graph, const poei_node *node, const double *x, size_t at) {
@@ -221,12 +299,23 @@ static double naive_number(const poei_graph *graph, const poei_node *node, doubl
     return sum;
   }
   case POEI_OP_CONV2D:
+  case POEI_OP_CONV_TRANSPOSE2D:
   case POEI_OP_AVG_POOL2D:
-  case POEI_OP_MAX_POOL2D: {
+  case POEI_OP_MAX_POOL2D:
+  case POEI_OP_UPSAMPLE2D: {
     size_t columns = node->shape.size[2], pixels = node->shape.size[1] * columns;
     size_t c = at / pixels, y0 = at % pixels / columns, x0 = at % columns;
-    return node->op == POEI_OP_CONV2D ? naive_conv(graph, node, in, from, c, y0, x0)
-                                      : naive_pool(node, in, from, c, y0, x0);
+    const size_t *factor = node->attributes.size;
+    return node->op == POEI_OP_CONV2D             ? naive_conv(graph, node, in, from, c, y0, x0)
+           : node->op == POEI_OP_CONV_TRANSPOSE2D ? naive_transpose(graph, node, in, from, c, y0, x0)
+           : node->op == POEI_OP_UPSAMPLE2D ? from[(c * in->size[1] + y0 / factor[0]) * in->size[2] + x0 / factor[1]]
+                                            : naive_pool(node, in, from, c, y0, x0);
+  }
+  case POEI_OP_GROUP_NORM:
+    return naive_group_norm(graph, node, in, from, at);
+  case POEI_OP_CHANNEL_AFFINE: {
+    size_t channel = at / (in->count / in->size[0]);
+    return from[at] * naive_weight(graph, node->weights[0], channel) + naive_bias(graph, node, channel);
   }
   case POEI_OP_AFFINE:
     return node->attributes.scale * from[at] + node->attributes.shift;

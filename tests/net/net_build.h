@@ -16,7 +16,14 @@ net_build net_build_start(poei_precision precision, size_t ndim, const size_t *s
 poei_value net_build_linear(net_build *build, poei_value input, size_t out, bool bias);
 poei_value net_build_conv(net_build *build, poei_value input, size_t out, size_t kernel_height, size_t kernel_width,
                           size_t stride, size_t padding, bool bias);
+/* A convolution or its transpose; the members of moves that concern it are taken from there. */
+poei_value net_build_conv_with(net_build *build, poei_value input, bool transpose, size_t out, size_t kernel_height,
+                               size_t kernel_width, const poei_attributes *moves, bool bias);
 poei_value net_build_pool(net_build *build, poei_value input, bool max, size_t size);
+poei_value net_build_pool_with(net_build *build, poei_value input, bool max, const poei_attributes *moves);
+poei_value net_build_upsample(net_build *build, poei_value input, size_t height, size_t width);
+poei_value net_build_group_norm(net_build *build, poei_value input, size_t groups, bool weight, bool bias);
+poei_value net_build_channel_affine(net_build *build, poei_value input, bool bias);
 poei_value net_build_activation(net_build *build, poei_value input, poei_activation activation);
 poei_value net_build_layer_norm(net_build *build, poei_value input, size_t ndim);
 poei_value net_build_affine(net_build *build, poei_value input, double scale, double shift);

@@ -127,6 +127,24 @@ static void test_wrong_descriptions(void **state) {
       {"[4]", "[{\"op\":\"layer_norm\",\"weight\":\"b\"}]", 0, POE_E_SHAPE, "end of its input's shape"},
       {"[4]", "[{\"op\":\"residual\",\"layers\":[" LINEAR "]}]", 0, POE_E_SHAPE, "cannot be added"},
       {"[4]", "[{\"op\":\"residual\"}]", 0, POE_E_FORMAT, "takes 'layers'"},
+      {"[4]", "[{\"op\":\"residual\",\"layers\":[],\"shortcut\":[" LINEAR "]}]", 0, POE_E_SHAPE, "cannot be added"},
+      {"[1,2,2]", "[{\"op\":\"max_pool2d\",\"size\":2,\"padding\":2}]", 0, POE_E_SHAPE, "at most half the window"},
+      {"[1,2,2]", "[{\"op\":\"avg_pool2d\",\"size\":[2,2,2]}]", 0, POE_E_FORMAT, "list of two"},
+      {"[1,2,2]", "[{\"op\":\"avg_pool2d\",\"size\":2,\"stride\":99999}]", 0, POE_E_DOMAIN, "1..4096"},
+      {"[1,2,2]", "[{\"op\":\"upsample2d\",\"factor\":0}]", 0, POE_E_SHAPE, "empty"},
+      {"[1,2,2]", "[{\"op\":\"upsample2d\",\"factor\":16777216}]", 0, POE_E_SHAPE, "more than"},
+      {"[4]", "[{\"op\":\"global_avg_pool2d\"}]", 0, POE_E_SHAPE, "[channels, height, width]"},
+      {"[1,2,2]", "[{\"op\":\"conv_transpose2d\",\"weight\":\"w\"}]", 0, POE_E_SHAPE, "[1, out / groups, kh, kw]"},
+      {"[4]", "[{\"op\":\"group_norm\",\"groups\":3}]", 0, POE_E_SHAPE, "do not divide into 3 groups"},
+      {"[4]", "[{\"op\":\"group_norm\",\"groups\":0}]", 0, POE_E_SHAPE, "0 groups"},
+      {"[4]", "[{\"op\":\"group_norm\",\"groups\":2,\"eps\":-1}]", 0, POE_E_DOMAIN, "eps"},
+      {"[4]", "[{\"op\":\"instance_norm\",\"weight\":\"b\"}]", 0, POE_E_SHAPE, "weight 'b' has shape [3]"},
+      {"[4]", "[{\"op\":\"batch_norm\",\"running_mean\":\"b\",\"running_var\":\"b\"}]", 0, POE_E_SHAPE,
+       "[4] is needed"},
+      {"[3]", "[{\"op\":\"batch_norm\",\"running_mean\":\"b\"}]", 0, POE_E_FORMAT, "'running_var' must be"},
+      {"[3]", "[{\"op\":\"batch_norm\",\"mean\":\"b\"}]", 0, POE_E_FORMAT, "it has no 'mean'"},
+      {"[3]", "[{\"op\":\"batch_norm\",\"running_mean\":\"b\",\"running_var\":\"b\",\"eps\":-1}]", 0, POE_E_FORMAT,
+       "eps"},
   };
   for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
     poe_error error = {0};
@@ -291,10 +309,46 @@ static void test_npz(void **state) {
 }
 
 /* Every allocation of a load failing in turn. */
+/* Batch normalisation becomes a scale and a shift in double; a variance is not negative. */
+static void test_batch_norm(void **state) {
+  (void)state;
+  static const float mean[] = {1.0f, -2.0f}, variance[] = {4.0f, 0.25f}, weight[] = {3.0f, 0.5f}, bias[] = {0.5f, 0.0f};
+  static const float negative[] = {4.0f, -0.25f};
+  model_tensor tensors[] = {{"m", 2, 0, mean}, {"v", 2, 0, variance}, {"w", 2, 0, weight}, {"b", 2, 0, bias}};
+  const char *metadata[][2] = {{"poe.format", "1"},
+                               {"poe.family", "energy"},
+                               {"poe.input", "[2,1,1]"},
+                               {"poe.layers", "[{\"op\":\"batch_norm\",\"running_mean\":\"m\",\"running_var\":\"v\","
+                                              "\"weight\":\"w\",\"bias\":\"b\",\"eps\":0.75}]"},
+                               {NULL, NULL}};
+  poe_error error = {0};
+  poei_net *net = NULL;
+  poei_tensor_file *file = NULL;
+  check_ok(poei_tensor_file_open(model_write("norm.safetensors", 4, tensors, metadata), &file, &error), error);
+  check_ok(poei_net_load(&(poei_net_source){.file = file}, &net, &error), error);
+  double x[2] = {2.0, 5.0}, y[2];
+  poe_scratch *scratch = poe_scratch_create(poei_net_scratch(net, POE_WANT_LOGP, 1));
+  poei_net_eval(net, (poe_rows){1, 2, 2, x}, y, 2, scratch);
+  check_close(y[0], (2.0 - 1.0) / sqrt(4.75) * 3.0 + 0.5, 1e-6, 0.0);
+  check_close(y[1], (5.0 + 2.0) / sqrt(1.0) * 0.5, 1e-6, 0.0);
+  poe_scratch_destroy(scratch);
+  poei_net_release(net);
+  poei_tensor_file_close(file);
+  tensors[1].data = negative;
+  net = NULL;
+  check_ok(poei_tensor_file_open(model_write("negative.safetensors", 4, tensors, metadata), &file, &error), error);
+  check_fails(poei_net_load(&(poei_net_source){.file = file}, &net, &error), POE_E_FORMAT, error, "not a variance");
+  poei_tensor_file_close(file);
+}
+
 static void test_allocation_failures(void **state) {
   (void)state;
-  const char *metadata[][2] = {
-      {"poe.format", "1"}, {"poe.family", "energy"}, {"poe.input", "[4]"}, {"poe.layers", good_layers}, {NULL, NULL}};
+  const char *metadata[][2] = {{"poe.format", "1"},
+                               {"poe.family", "energy"},
+                               {"poe.input", "[4]"},
+                               {"poe.layers", "[" LINEAR ",{\"op\":\"batch_norm\",\"running_mean\":\"b\","
+                                              "\"running_var\":\"b\"},{\"op\":\"tanh\"}," LAST "]"},
+                               {NULL, NULL}};
   poe_error error = {0};
   poei_tensor_file *file = NULL;
   check_ok(poei_tensor_file_open(model_write("failing.safetensors", 3, standard, metadata), &file, &error), error);
@@ -305,7 +359,7 @@ static void test_allocation_failures(void **state) {
     poei_alloc_fail_at(0);
     if (status == POE_OK) {
       poei_net_release(net);
-      assert_true(at > 12);
+      assert_true(at > 15);
       break;
     }
     assert_null(net);
@@ -316,10 +370,10 @@ static void test_allocation_failures(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_described),           cmocka_unit_test(test_wrong_descriptions),
-      cmocka_unit_test(test_missing_metadata),    cmocka_unit_test(test_bare),
-      cmocka_unit_test(test_not_finite),          cmocka_unit_test(test_npz),
-      cmocka_unit_test(test_allocation_failures),
+      cmocka_unit_test(test_described),        cmocka_unit_test(test_wrong_descriptions),
+      cmocka_unit_test(test_missing_metadata), cmocka_unit_test(test_bare),
+      cmocka_unit_test(test_not_finite),       cmocka_unit_test(test_npz),
+      cmocka_unit_test(test_batch_norm),       cmocka_unit_test(test_allocation_failures),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

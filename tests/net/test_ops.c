@@ -64,6 +64,48 @@ static void build_avg_pool(net_build *b) {
 static void build_max_pool(net_build *b) {
   net_build_pool(b, net_build_conv(b, 0, 3, 3, 3, 1, 1, true), true, 3);
 }
+static void build_pool_moves(net_build *b) { /* overlapping windows, parts of them in the padding */
+  poei_attributes moves = {.size = {3, 2}, .stride = {2, 1}, .padding = {1, 1}};
+  net_build_pool_with(b, net_build_pool_with(b, 0, false, &moves), true, &moves);
+}
+static void build_conv_moves(net_build *b) { /* groups, dilation, all different along both axes */
+  poei_attributes moves = {.stride = {2, 1}, .padding = {2, 1}, .dilation = {1, 2}, .groups = 2};
+  net_build_activation(b, net_build_conv_with(b, 0, false, 6, 3, 2, &moves, true), POEI_SILU);
+}
+static void build_conv_depthwise(net_build *b) {
+  poei_attributes moves = {.stride = {1, 1}, .padding = {1, 1}, .dilation = {1, 1}, .groups = 4};
+  net_build_conv_with(b, 0, false, 4, 3, 3, &moves, false);
+}
+static void build_conv_pixel(net_build *b) { /* one pixel: no columns; the input read twice */
+  poei_value h = net_build_conv(b, 0, 5, 1, 1, 1, 0, true);
+  net_build_add(b, h, net_build_conv(b, 0, 5, 1, 1, 1, 0, false));
+}
+static void build_transpose(net_build *b) {
+  poei_attributes moves = {
+      .stride = {2, 3}, .padding = {1, 2}, .dilation = {1, 1}, .output_padding = {1, 0}, .groups = 1};
+  net_build_activation(b, net_build_conv_with(b, 0, true, 3, 4, 3, &moves, true), POEI_TANH);
+}
+static void build_transpose_moves(net_build *b) { /* and added onto another path's gradient */
+  poei_attributes moves = {.stride = {1, 1}, .padding = {2, 1}, .dilation = {2, 1}, .groups = 2};
+  poei_value h = net_build_conv_with(b, 0, true, 6, 3, 3, &moves, false);
+  net_build_add(b, net_build_conv(b, 0, 6, 1, 1, 1, 0, false), h);
+}
+static void build_transpose_pixel(net_build *b) {
+  poei_attributes moves = {.stride = {1, 1}, .dilation = {1, 1}, .groups = 2};
+  net_build_conv_with(b, 0, true, 8, 1, 1, &moves, true);
+}
+static void build_upsample(net_build *b) {
+  net_build_conv(b, net_build_upsample(b, 0, 2, 3), 2, 3, 3, 1, 1, true);
+}
+static void build_group_norm(net_build *b) {
+  net_build_group_norm(b, net_build_group_norm(b, 0, 2, true, true), 4, false, false);
+}
+static void build_group_norm_vector(net_build *b) {
+  net_build_group_norm(b, 0, 3, true, false);
+}
+static void build_channel_affine(net_build *b) {
+  net_build_channel_affine(b, net_build_channel_affine(b, 0, true), false);
+}
 static void build_affine(net_build *b) {
   net_build_affine(b, 0, -2.5, 0.75);
 }
@@ -117,6 +159,17 @@ static const network_case cases[] = {
     {"conv, wide padding", build_conv_wide_padding, 3, {2, 7, 6}},
     {"avg_pool", build_avg_pool, 3, {2, 7, 6}},
     {"max_pool", build_max_pool, 3, {2, 7, 6}},
+    {"pool, overlapping and padded", build_pool_moves, 3, {2, 7, 6}},
+    {"conv, groups and dilation", build_conv_moves, 3, {4, 7, 6}},
+    {"conv, depthwise", build_conv_depthwise, 3, {4, 7, 6}},
+    {"conv, one pixel", build_conv_pixel, 3, {4, 7, 6}},
+    {"conv_transpose", build_transpose, 3, {2, 4, 3}},
+    {"conv_transpose, groups and dilation", build_transpose_moves, 3, {4, 5, 4}},
+    {"conv_transpose, one pixel", build_transpose_pixel, 3, {4, 5, 4}},
+    {"upsample", build_upsample, 3, {2, 3, 4}},
+    {"group_norm", build_group_norm, 3, {4, 3, 5}},
+    {"group_norm of vectors", build_group_norm_vector, 1, {12}},
+    {"channel_affine", build_channel_affine, 3, {4, 3, 5}},
     {"affine", build_affine, 1, {12}},
     {"layer_norm", build_layer_norm, 1, {12}},
     {"layer_norm of images", build_layer_norm_image, 3, {2, 7, 6}},

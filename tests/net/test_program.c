@@ -175,7 +175,7 @@ static void check_plan(const poei_net *net, bool backwards) {
   const poei_graph *graph = net->graph;
   for (size_t k = 0; k < net->n_steps; k++) {
     const poei_node *node = &graph->nodes[net->node[k]];
-    size_t tape = poei_op_records[node->op].tape == NULL ? 0 : poei_op_records[node->op].tape(graph, node);
+    size_t tape = poei_op_records[node->op]->tape == NULL ? 0 : poei_op_records[node->op]->tape(graph, node);
     if (backwards) {
       PLACE(k, POEI_BUFFER_TAPE, tape, 3 * k + 1, false)
     }
@@ -191,7 +191,7 @@ static void check_plan(const poei_net *net, bool backwards) {
     PLACE(last, POEI_BUFFER_GRAD, graph->nodes[net->node[last]].shape.count, 3 * last + 2, false)
     for (size_t k = net->n_steps; k-- > 1;) {
       const poei_node *node = &graph->nodes[net->node[k]];
-      size_t tape = poei_op_records[node->op].tape == NULL ? 0 : poei_op_records[node->op].tape(graph, node);
+      size_t tape = poei_op_records[node->op]->tape == NULL ? 0 : poei_op_records[node->op]->tape(graph, node);
       for (size_t i = 0; i < node->n_inputs; i++) {
         size_t from = (size_t)net->step[node->inputs[i]];
         bool first = net->last_reader[from] == k && (i == 0 || node->inputs[0] != node->inputs[1]);
