@@ -6,100 +6,46 @@
 
 #include "core/alloc.h"
 #include "formats/tensor_file.h"
-#include "formats/text_file.h"
+#include "net/heads.h"
 #include "net/net.h"
 
-enum { JUDGE_LABEL_SIZE = 64, JUDGE_MAX_LABELS = 4096 };
-
+/* A label in the order of the logits. */
 typedef struct judge_label {
-  char name[JUDGE_LABEL_SIZE];
+  const char *name;
   size_t logit, head_first, head_size; /* softmax: the logits of its head; sigmoid: head_size 1 */
 } judge_label;
 
 struct poei_judge {
   poei_net *net;
-  size_t n, capacity;
-  judge_label *labels;
+  poei_heads heads;
+  size_t n;
+  judge_label *labels; /* [n] names in heads */
 };
 
 void poei_judge_close(poei_judge *judge) {
   if (judge != NULL) {
     poei_net_release(judge->net);
+    poei_heads_free(&judge->heads);
     poei_free(judge->labels);
     poei_free(judge);
   }
 }
 
-static poe_status judge_add(poei_judge *judge, const json_t *name, size_t logit, size_t first, size_t size,
-                            poe_error *error) {
-  const char *text = json_string_value(name);
-  if (text == NULL || text[0] == '\0' || strlen(text) >= JUDGE_LABEL_SIZE || judge->n >= JUDGE_MAX_LABELS) {
-    return poe_error_set(error, POE_E_FORMAT, "poe.heads: label %zu is not a short text", judge->n);
+static poe_status judge_labels(poei_judge *judge, const poei_tensor_file *file, poe_error *error) {
+  size_t logits = poei_net_out_dim(judge->net);
+  poe_status status = poei_heads_read(file, logits, &judge->heads, error);
+  if (status == POE_OK && judge->heads.n == 0) {
+    status = poe_error_set(error, POE_E_FORMAT, "a judge needs poe.heads: what its logits mean");
   }
-  if (poei_judge_find(judge, text) != SIZE_MAX) {
-    return poe_error_set(error, POE_E_FORMAT, "poe.heads: the label '%s' is there twice", text);
+  if (status == POE_OK && (judge->labels = poei_calloc(logits, sizeof *judge->labels)) == NULL) {
+    status = poe_error_set(error, POE_E_MEMORY, "out of memory");
   }
-  if (judge->n == judge->capacity) {
-    size_t capacity = 2 * judge->capacity + 16;
-    judge_label *labels = poei_realloc(judge->labels, capacity, sizeof *labels);
-    if (labels == NULL) {
-      return poe_error_set(error, POE_E_MEMORY, "out of memory");
-    }
-    judge->labels = labels;
-    judge->capacity = capacity;
-  }
-  judge_label *label = &judge->labels[judge->n++];
-  memset(label, 0, sizeof *label);
-  memcpy(label->name, text, strlen(text));
-  label->logit = logit;
-  label->head_first = first;
-  label->head_size = size;
-  return POE_OK;
-}
-
-/* One head of poe.heads; *next is the first logit it has not consumed. */
-static poe_status judge_head(poei_judge *judge, const json_t *head, size_t *next, poe_error *error) {
-  const char *kind = json_string_value(json_object_get(head, "kind"));
-  if (kind != NULL && strcmp(kind, "sigmoid") == 0) {
-    poe_status status = judge_add(judge, json_object_get(head, "name"), *next, *next, 1, error);
-    *next += 1;
-    return status;
-  }
-  const json_t *labels = json_object_get(head, "labels");
-  if (kind == NULL || strcmp(kind, "softmax") != 0 || !json_is_array(labels) || json_array_size(labels) < 2) {
-    return poe_error_set(error, POE_E_FORMAT,
-                         "poe.heads: a head is {name, kind: sigmoid} or {name, kind: softmax, labels: [two or more]}");
-  }
-  size_t size = json_array_size(labels);
-  for (size_t i = 0; i < size; i++) {
-    poe_status status = judge_add(judge, json_array_get(labels, i), *next + i, *next, size, error);
-    if (status != POE_OK) {
-      return status;
+  for (size_t i = 0; i < judge->heads.n && status == POE_OK; i++) {
+    const poei_head *head = &judge->heads.head[i];
+    for (size_t k = 0; k < head->size; k++) {
+      judge->labels[judge->n++] = (judge_label){head->label[k], head->first + k, head->first, head->size};
     }
   }
-  *next += size;
-  return POE_OK;
-}
-
-static poe_status judge_heads(poei_judge *judge, const poei_tensor_file *file, poe_error *error) {
-  const char *text = poei_tensor_file_metadata(file, "poe.heads");
-  if (text == NULL) {
-    return poe_error_set(error, POE_E_FORMAT, "a judge needs poe.heads: what its logits mean");
-  }
-  poe_error parse = {0};
-  json_t *heads = poei_json_parse(text, strlen(text), &parse);
-  if (heads == NULL) {
-    return poe_error_set(error, parse.status, "poe.heads: %s", parse.message);
-  }
-  poe_status status = json_is_array(heads) ? POE_OK : poe_error_set(error, POE_E_FORMAT, "poe.heads is not an array");
-  size_t next = 0, size = poei_net_out_dim(judge->net);
-  for (size_t i = 0; status == POE_OK && i < json_array_size(heads); i++) {
-    status = judge_head(judge, json_array_get(heads, i), &next, error);
-  }
-  if (status == POE_OK && next != size) {
-    status = poe_error_set(error, POE_E_FORMAT, "poe.heads describes %zu logits, the network has %zu", next, size);
-  }
-  json_decref(heads);
   return status;
 }
 
@@ -121,7 +67,7 @@ poe_status poei_judge_open(const char *path, poei_judge **judge, poe_error *erro
     status = poei_net_load(&source, &self->net, error);
   }
   if (status == POE_OK) {
-    status = judge_heads(self, file, error);
+    status = judge_labels(self, file, error);
   }
   if (status != POE_OK) {
     poe_error_at(error, path, 0, 0, 0);

@@ -74,19 +74,6 @@ static size_t energy_scratch(const void *self, unsigned want, size_t n) {
   return poei_net_scratch(e->net, want, n) + poe_scratch_need(n, sizeof(double));
 }
 
-static bool energy_inside(const energy *e, const double *x) {
-  for (size_t j = 0; e->bounded && j < e->d; j++) {
-    const poe_support *s = &e->support[j];
-    bool above = s->low_open ? x[j] > s->low : x[j] >= s->low;
-    bool below = s->high_open ? x[j] < s->high : x[j] <= s->high;
-    bool whole = s->kind == POE_CONTINUOUS || x[j] == floor(x[j]);
-    if ((!above || !below || !whole) && !isnan(x[j])) { /* at NaN the density is NaN, not 0 */
-      return false;
-    }
-  }
-  return true;
-}
-
 /* One evaluation, as the pull of the network's backward pass sees it. */
 typedef struct energy_call {
   const energy *e;
@@ -103,7 +90,9 @@ static poe_status energy_pull(void *context, poe_rows y, double *dy, poe_scratch
   const energy *e = call->e;
   for (size_t i = 0; i < y.n; i++) {
     double w = call->weights.w[i * call->weights.inc];
-    double value = energy_inside(e, call->rows.x + i * call->rows.ld) ? -y.x[i * y.ld] / e->scale : -INFINITY;
+    double value = !e->bounded || poei_family_inside(e->support, e->d, call->rows.x + i * call->rows.ld)
+                       ? -y.x[i * y.ld] / e->scale
+                       : -INFINITY;
     poe_accum_value(&call->out.logp[i], w, value);
     if (dy != NULL) {
       dy[i] = value == -INFINITY ? 0.0 : -w / e->scale;

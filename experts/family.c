@@ -177,6 +177,19 @@ poe_support *poei_family_declared(const poe_args *args) {
   return support;
 }
 
+bool poei_family_inside(const poe_support *support, size_t d, const double *x) {
+  for (size_t j = 0; j < d; j++) {
+    const poe_support *s = &support[j];
+    bool above = s->low_open ? x[j] > s->low : x[j] >= s->low;
+    bool below = s->high_open ? x[j] < s->high : x[j] <= s->high;
+    bool whole = s->kind == POE_CONTINUOUS || x[j] == floor(x[j]);
+    if ((!above || !below || !whole) && !isnan(x[j])) {
+      return false;
+    }
+  }
+  return true;
+}
+
 /* Eight partial sums: long enough for the compiler to keep them in vector registers, added in one fixed order. */
 enum { LANES = 8 };
 

@@ -37,6 +37,8 @@ poe_support *poei_family_reals(size_t d);
 unsigned char *poei_family_heads(size_t d);
 /* The declared supports of all subjects, concatenated. */
 poe_support *poei_family_declared(const poe_args *args);
+/* Whether x[d] lies in the support. NaN passes: the density is NaN there, not 0. */
+bool poei_family_inside(const poe_support *support, size_t d, const double *x);
 
 /* Sum of squares of (x[j] - mean[j]) * scale[j], j < d, over eight interleaved partial sums: the same bits for the same
  * numbers wherever they lie. */

@@ -25,6 +25,7 @@
   X(categorical)                                                                                                       \
   X(table)                                                                                                             \
   X(energy)                                                                                                            \
+  X(classifier)                                                                                                        \
   X(uai)                                                                                                               \
   X(rbm)                                                                                                               \
   X(dbm)                                                                                                               \

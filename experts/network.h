@@ -3,6 +3,7 @@
 #define POE_EXPERTS_NETWORK_H
 
 #include "net/activation.h"
+#include "net/heads.h"
 #include "net/net.h"
 
 /* Rows of a parameter table. */
@@ -20,6 +21,11 @@
  * if it says one. *scale (may be NULL) is its poe.energy_scale, 1 when it has none. Errors carry the place of `file`.
  */
 poe_status poei_network_open(const poe_args *args, const char *family, poei_net **net, double *scale, poe_error *error);
+
+/* The same for a `classifier`, whose input has in_dim numbers; *heads is what its logits mean (released with
+ * poei_heads_free), none where the file does not say. */
+poe_status poei_network_open_classifier(const poe_args *args, size_t in_dim, poei_net **net, poei_heads *heads,
+                                        poe_error *error);
 
 /* The network of an `energy` expert or of a `decoder` map (borrowed); NULL when it is something else. */
 const poei_net *poei_energy_net(const poe_expert *expert);
