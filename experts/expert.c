@@ -133,7 +133,8 @@ poe_status poe_expert_wrap(const poe_expert_ops *ops, void *self, poe_expert **e
   unsigned possible = (ops->eval_add != NULL ? POE_CAN_EVAL | POE_CAN_GRADIENT : 0u) |
                       (ops->sample != NULL ? POE_CAN_SAMPLE : 0u) | (ops->log_z != NULL ? POE_CAN_LOG_Z : 0u) |
                       (ops->form != NULL ? POE_CAN_FORM : 0u) | (ops->structure != NULL ? POE_CAN_STRUCTURE : 0u) |
-                      (ops->local != NULL ? POE_CAN_LOCAL : 0u) | (ops->onehot_grad_add != NULL ? POE_CAN_ONEHOT : 0u);
+                      (ops->local != NULL ? POE_CAN_LOCAL : 0u) | (ops->onehot_grad_add != NULL ? POE_CAN_ONEHOT : 0u) |
+                      (ops->prefix != NULL ? POE_CAN_PREFIX : 0u);
   made->traits.capabilities &= possible;
   *expert = made;
   return POE_OK;
@@ -218,6 +219,10 @@ poe_status poe_expert_structure(const poe_expert *expert, poe_structure *structu
 
 const poe_local_ops *poe_expert_local(const poe_expert *expert) {
   return (expert->traits.capabilities & POE_CAN_LOCAL) != 0 ? expert->ops->local : NULL;
+}
+
+const poe_prefix_ops *poe_expert_prefix(const poe_expert *expert) {
+  return (expert->traits.capabilities & POE_CAN_PREFIX) != 0 ? expert->ops->prefix : NULL;
 }
 
 poe_status poe_expert_onehot_grad_add(const poe_expert *expert, poe_rows rows, poe_weights weights, double *out,

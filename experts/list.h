@@ -26,6 +26,7 @@
   X(table)                                                                                                             \
   X(energy)                                                                                                            \
   X(classifier)                                                                                                        \
+  X(autoregressive)                                                                                                    \
   X(uai)                                                                                                               \
   X(rbm)                                                                                                               \
   X(dbm)                                                                                                               \

@@ -71,6 +71,16 @@ static void linear_gemms(const poei_graph *graph, const poei_node *node, size_t 
   shapes[1] = (poei_gemm_shape){.m = n, .n = w->size[1], .k = w->size[0], .times = 1};
 }
 
+static void linear_depend(const poei_graph *graph, const poei_node *node, size_t words, const uint64_t *const *from,
+                          uint64_t *sets) {
+  size_t in = poei_node_input_shape(graph, node, 0)->count;
+  for (size_t i = 0; i < node->shape.count * in; i++) {
+    if (poei_op_connects(graph, node, i)) {
+      poei_op_depend_unite(words, sets + i / in * words, from[0] + i % in * words, 1);
+    }
+  }
+}
+
 const poei_op_record poei_op_input = {.name = "input", .infer = input_infer};
 
 const poei_op_record poei_op_linear = {.name = "linear",
@@ -83,19 +93,30 @@ const poei_op_record poei_op_linear = {.name = "linear",
                                        POEI_OP_FUNCTIONS(linear),
                                        .flops = linear_flops,
                                        .tape = poei_op_tape_fused,
+                                       .depend = linear_depend,
                                        .gemms = linear_gemms};
 
-const poei_op_record poei_op_reshape = {.name = "reshape", .n_inputs = 1, .view = true, .infer = reshape_infer};
+const poei_op_record poei_op_reshape = {
+    .name = "reshape", .n_inputs = 1, .view = true, .infer = reshape_infer, .depend = poei_op_depend_each};
 
-const poei_op_record poei_op_affine = {
-    .name = "affine", .n_inputs = 1, .infer = affine_infer, POEI_OP_FUNCTIONS(affine), .flops = poei_op_flops_each};
+const poei_op_record poei_op_affine = {.name = "affine",
+                                       .n_inputs = 1,
+                                       .infer = affine_infer,
+                                       POEI_OP_FUNCTIONS(affine),
+                                       .flops = poei_op_flops_each,
+                                       .depend = poei_op_depend_each};
 
 const poei_op_record poei_op_activation = {.name = "activation",
                                            .n_inputs = 1,
                                            .infer = activation_infer,
                                            POEI_OP_FUNCTIONS(activation),
                                            .flops = poei_op_flops_each,
-                                           .tape = poei_op_tape_each};
+                                           .tape = poei_op_tape_each,
+                                           .depend = poei_op_depend_each};
 
-const poei_op_record poei_op_add = {
-    .name = "add", .n_inputs = 2, .infer = add_infer, POEI_OP_FUNCTIONS(add), .flops = poei_op_flops_each};
+const poei_op_record poei_op_add = {.name = "add",
+                                    .n_inputs = 2,
+                                    .infer = add_infer,
+                                    POEI_OP_FUNCTIONS(add),
+                                    .flops = poei_op_flops_each,
+                                    .depend = poei_op_depend_each};

@@ -91,6 +91,12 @@ poe_status poei_graph_weight(poei_graph *graph, const char *name, size_t ndim, c
   return POE_OK;
 }
 
+void poei_graph_drop_weight(poei_graph *graph) {
+  poei_weight *last = &graph->weights[--graph->n_weights];
+  poei_free(last->name);
+  poei_free(last->memory);
+}
+
 /* What holds for every operator: as many inputs and weights as its record says, all of them there. */
 static poe_status graph_check(const poei_graph *graph, const poei_node *node, poe_error *error) {
   const poei_op_record *record = poei_op_records[node->op];

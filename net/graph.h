@@ -100,6 +100,8 @@ void poei_graph_destroy(poei_graph *graph);
 /* Adds a constant with room for its numbers, to be filled by the caller; *index for poei_node.weights. */
 poe_status poei_graph_weight(poei_graph *graph, const char *name, size_t ndim, const size_t *size, int32_t *index,
                              void **data, poe_error *error);
+/* Frees the weight that was added last. */
+void poei_graph_drop_weight(poei_graph *graph);
 /* Adds a node (a copy of *node with its shape inferred); the first must be the INPUT and only it may be one. Messages
  * are about the operator alone: the caller puts the layer's place in front. */
 poe_status poei_graph_add(poei_graph *graph, const poei_node *node, poei_value *value, poe_error *error);
@@ -140,6 +142,10 @@ typedef struct poei_op_record {
   size_t (*tape)(const poei_graph *graph, const poei_node *node);
   /* REALs of working memory, for any number of rows; NULL: none. */
   size_t (*scratch)(const poei_graph *graph, const poei_node *node);
+  /* Which inputs of the network each number of the value can depend on (net/dependence.h): adds to sets[count, words]
+   * those of from[k][in[k]->count, words], through weights that are not 0; NULL: not known. */
+  void (*depend)(const poei_graph *graph, const poei_node *node, size_t words, const uint64_t *const *from,
+                 uint64_t *sets);
   /* Fills shapes[2] with the products of a forward and of a backward call on n rows; NULL: none. */
   void (*gemms)(const poei_graph *graph, const poei_node *node, size_t n, poei_gemm_shape *shapes);
 } poei_op_record;

@@ -278,6 +278,70 @@ static void conv_transpose2d_gemms(const poei_graph *graph, const poei_node *nod
   conv_gemms(&w, in->size[0] / groups, n * groups, &shapes[1], &shapes[0]);
 }
 
+/* ---- dependences ---- */
+
+/* Every placement of the kernel, one number of the weight after the other. Forwards the placement depends on the pixel
+ * under it; in a transposed convolution the pixel on the placement. */
+static void conv_depend(const poei_graph *graph, const poei_node *node, const image_window *w, size_t groups,
+                        size_t outs, bool transpose, size_t words, const uint64_t *from, uint64_t *sets) {
+  size_t patch = window_patch(w), places = w->rows * w->columns, plane = w->height * w->width;
+  size_t taps = w->kernel[0] * w->kernel[1];
+  for (size_t i = 0; i < groups * outs * patch; i++) { /* number i of the weight */
+    size_t out = i / patch, channel = out / outs * w->channels + i % patch / taps, tap = i % taps;
+    for (size_t at = 0; at < places && poei_op_connects(graph, node, i); at++) {
+      size_t y = at / w->columns * w->stride[0] + tap / w->kernel[1] * w->dilation[0];
+      size_t x = at % w->columns * w->stride[1] + tap % w->kernel[1] * w->dilation[1];
+      bool inside =
+          y >= w->padding[0] && y - w->padding[0] < w->height && x >= w->padding[1] && x - w->padding[1] < w->width;
+      if (inside) {
+        size_t pixel = channel * plane + (y - w->padding[0]) * w->width + x - w->padding[1], place = out * places + at;
+        size_t to = transpose ? pixel : place, source = transpose ? place : pixel;
+        poei_op_depend_unite(words, sets + to * words, from + source * words, 1);
+      }
+    }
+  }
+}
+
+static void conv2d_depend(const poei_graph *graph, const poei_node *node, size_t words, const uint64_t *const *from,
+                          uint64_t *sets) {
+  image_window w = window_of_conv(node, poei_node_input_shape(graph, node, 0), poei_node_weight_shape(graph, node, 0));
+  size_t groups = node->attributes.groups;
+  conv_depend(graph, node, &w, groups, node->shape.size[0] / groups, false, words, from[0], sets);
+}
+
+static void conv_transpose2d_depend(const poei_graph *graph, const poei_node *node, size_t words,
+                                    const uint64_t *const *from, uint64_t *sets) {
+  const poei_shape *in = poei_node_input_shape(graph, node, 0);
+  image_window w = window_of_transpose(node, in, poei_node_weight_shape(graph, node, 0));
+  size_t groups = node->attributes.groups;
+  conv_depend(graph, node, &w, groups, in->size[0] / groups, true, words, from[0], sets);
+}
+
+static void pool_depend(const poei_graph *graph, const poei_node *node, size_t words, const uint64_t *const *from,
+                        uint64_t *sets) {
+  image_window w = window_of_pool(node, poei_node_input_shape(graph, node, 0));
+  for (size_t o = 0; o < node->shape.count; o++) {
+    size_t plane = o / (w.rows * w.columns) * w.height * w.width;
+    image_part part = window_part(&w, o % (w.rows * w.columns));
+    for (size_t i = part.top; i < part.bottom; i++) {
+      for (size_t j = part.left; j < part.right; j++) {
+        poei_op_depend_unite(words, sets + o * words, from[0] + (plane + i * w.width + j) * words, 1);
+      }
+    }
+  }
+}
+
+static void upsample2d_depend(const poei_graph *graph, const poei_node *node, size_t words, const uint64_t *const *from,
+                              uint64_t *sets) {
+  const size_t *factor = node->attributes.size, *in = poei_node_input_shape(graph, node, 0)->size;
+  const size_t *out = node->shape.size;
+  for (size_t o = 0; o < node->shape.count; o++) {
+    size_t c = o / (out[1] * out[2]), y = o / out[2] % out[1], x = o % out[2];
+    size_t pixel = (c * in[1] + y / factor[0]) * in[2] + x / factor[1];
+    poei_op_depend_unite(words, sets + o * words, from[0] + pixel * words, 1);
+  }
+}
+
 /* ---- records ---- */
 
 const poei_op_record poei_op_conv2d = {.name = "conv2d",
@@ -290,6 +354,7 @@ const poei_op_record poei_op_conv2d = {.name = "conv2d",
                                        .flops = conv2d_flops,
                                        .tape = poei_op_tape_fused,
                                        .scratch = conv2d_scratch,
+                                       .depend = conv2d_depend,
                                        .gemms = conv2d_gemms};
 
 const poei_op_record poei_op_conv_transpose2d = {.name = "conv_transpose2d",
@@ -302,23 +367,27 @@ const poei_op_record poei_op_conv_transpose2d = {.name = "conv_transpose2d",
                                                  .flops = conv_transpose2d_flops,
                                                  .tape = poei_op_tape_fused,
                                                  .scratch = conv_transpose2d_scratch,
+                                                 .depend = conv_transpose2d_depend,
                                                  .gemms = conv_transpose2d_gemms};
 
 const poei_op_record poei_op_avg_pool2d = {.name = "avg_pool2d",
                                            .n_inputs = 1,
                                            .infer = pool_infer,
                                            POEI_OP_FUNCTIONS(avg_pool2d),
-                                           .flops = poei_op_flops_each};
+                                           .flops = poei_op_flops_each,
+                                           .depend = pool_depend};
 
 const poei_op_record poei_op_max_pool2d = {.name = "max_pool2d",
                                            .n_inputs = 1,
                                            .infer = pool_infer,
                                            POEI_OP_FUNCTIONS(max_pool2d),
                                            .flops = poei_op_flops_each,
-                                           .tape = poei_op_tape_each};
+                                           .tape = poei_op_tape_each,
+                                           .depend = pool_depend};
 
 const poei_op_record poei_op_upsample2d = {.name = "upsample2d",
                                            .n_inputs = 1,
                                            .infer = upsample2d_infer,
                                            POEI_OP_FUNCTIONS(upsample2d),
-                                           .flops = poei_op_flops_each};
+                                           .flops = poei_op_flops_each,
+                                           .depend = upsample2d_depend};

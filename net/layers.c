@@ -16,7 +16,15 @@
 
 enum { LAYERS_MAX_NESTING = 8, LAYERS_MAX_SIDE = 1 << 24 };
 
-typedef enum layer_key_kind { KEY_WEIGHT, KEY_BIAS, KEY_SIZE, KEY_PAIR, KEY_NUMBER, KEY_SHAPE } layer_key_kind;
+typedef enum layer_key_kind {
+  KEY_WEIGHT,
+  KEY_BIAS,
+  KEY_MASK,
+  KEY_SIZE,
+  KEY_PAIR,
+  KEY_NUMBER,
+  KEY_SHAPE
+} layer_key_kind;
 
 typedef struct layer_key {
   const char *name;
@@ -25,7 +33,7 @@ typedef struct layer_key {
   bool required;
 } layer_key;
 
-enum { LAYER_MAX_KEYS = 7 };
+enum { LAYER_MAX_KEYS = 8 };
 
 typedef struct layer_rule {
   const char *word;
@@ -36,10 +44,13 @@ typedef struct layer_rule {
 #define MEMBER(name) offsetof(poei_attributes, name)
 
 static const layer_rule layer_rules[] = {
-    {"linear", POEI_OP_LINEAR, {{"weight", KEY_WEIGHT, 0, true}, {"bias", KEY_BIAS, 0, false}}},
+    {"linear",
+     POEI_OP_LINEAR,
+     {{"weight", KEY_WEIGHT, 0, true}, {"mask", KEY_MASK, 0, false}, {"bias", KEY_BIAS, 0, false}}},
     {"conv2d",
      POEI_OP_CONV2D,
      {{"weight", KEY_WEIGHT, 0, true},
+      {"mask", KEY_MASK, 0, false},
       {"bias", KEY_BIAS, 0, false},
       {"stride", KEY_PAIR, MEMBER(stride), false},
       {"padding", KEY_PAIR, MEMBER(padding), false},
@@ -48,6 +59,7 @@ static const layer_rule layer_rules[] = {
     {"conv_transpose2d",
      POEI_OP_CONV_TRANSPOSE2D,
      {{"weight", KEY_WEIGHT, 0, true},
+      {"mask", KEY_MASK, 0, false},
       {"bias", KEY_BIAS, 0, false},
       {"stride", KEY_PAIR, MEMBER(stride), false},
       {"padding", KEY_PAIR, MEMBER(padding), false},
@@ -167,6 +179,40 @@ poe_status poei_layers_add(poei_layers *layers, const char *word, poei_node *nod
   return status == POE_OK ? POE_OK : layers_error(layers, word, error, status, "%s", inner.message);
 }
 
+/* Multiplies a weight that was just read by the tensor of that name, whose numbers must be 0 and 1. */
+static poe_status layers_mask(poei_layers *layers, const char *name, int32_t index, poe_error *error) {
+  int32_t at = 0;
+  poe_status status = poei_layers_weight(layers, name, &at, error);
+  if (status != POE_OK) {
+    return status;
+  }
+  poei_weight *weight = &layers->graph->weights[index]; /* not before: the list may have moved */
+  poei_weight *mask = &layers->graph->weights[at];
+  const char *path = poei_tensor_file_path(layers->file);
+  if (mask->shape.ndim != weight->shape.ndim ||
+      memcmp(mask->shape.size, weight->shape.size, mask->shape.ndim * sizeof *mask->shape.size) != 0) {
+    char have[160], need[160];
+    return poei_file_error(error, POE_E_SHAPE, path, name, "this mask has shape %s, but its weight '%s' has %s",
+                           poei_shape_text(mask->shape.ndim, mask->shape.size, have, sizeof have), weight->name,
+                           poei_shape_text(weight->shape.ndim, weight->shape.size, need, sizeof need));
+  }
+  for (size_t i = 0; i < mask->shape.count; i++) {
+    bool single = layers->graph->precision == POEI_FLOAT32;
+    double one = single ? (double)((float *)mask->data)[i] : ((double *)mask->data)[i];
+    if (one != 0.0 && one != 1.0) {
+      return poei_file_error(error, POE_E_FORMAT, path, name, "number %zu of this mask is %g, but 0 or 1 is needed", i,
+                             one);
+    }
+    if (one == 0.0 && single) {
+      ((float *)weight->data)[i] = 0.0f;
+    } else if (one == 0.0) {
+      ((double *)weight->data)[i] = 0.0;
+    }
+  }
+  poei_graph_drop_weight(layers->graph);
+  return POE_OK;
+}
+
 /* ---- JSON ---- */
 
 static const layer_rule *layers_find_rule(const char *word, poei_activation *activation) {
@@ -236,6 +282,12 @@ static poe_status layers_read_key(poei_layers *layers, const char *word, const l
     }
     node->n_weights = key->kind == KEY_BIAS ? 2 : node->n_weights == 0 ? 1 : node->n_weights;
     return poei_layers_weight(layers, json_string_value(value), &node->weights[key->kind == KEY_BIAS ? 1 : 0], error);
+  case KEY_MASK:
+    if (!json_is_string(value)) {
+      wanted = "the name of a tensor";
+      break;
+    }
+    return layers_mask(layers, json_string_value(value), node->weights[0], error);
   case KEY_SIZE:
     wanted = layers_size(value, (size_t *)(void *)member) ? NULL : "an integer >= 0";
     break;

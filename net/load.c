@@ -129,9 +129,9 @@ poe_status poei_layers_input(const poei_tensor_file *file, poei_shape *shape, po
   }
   poe_error inner = {0};
   status = poei_shape_make(ndim, size, shape, &inner);
-  return status == POE_OK ? POE_OK
-                          : poei_file_error(error, status, poei_tensor_file_path(file), NULL, "poe.input: %s",
-                                            inner.message);
+  return status == POE_OK
+             ? POE_OK
+             : poei_file_error(error, status, poei_tensor_file_path(file), NULL, "poe.input: %s", inner.message);
 }
 
 static poe_status load_input(poei_layers *layers, poei_node *node, const char *what, size_t in_dim, poe_error *error) {

@@ -66,6 +66,17 @@ static size_t group_norm_tape(const poei_graph *graph, const poei_node *node) {
   return node->shape.count + node->attributes.groups;
 }
 
+static void layer_norm_depend(const poei_graph *graph, const poei_node *node, size_t words, const uint64_t *const *from,
+                              uint64_t *sets) {
+  poei_op_depend_groups(node, poei_node_weight_shape(graph, node, 0)->count, words, from[0], sets);
+}
+
+static void group_norm_depend(const poei_graph *graph, const poei_node *node, size_t words, const uint64_t *const *from,
+                              uint64_t *sets) {
+  (void)graph;
+  poei_op_depend_groups(node, node->shape.count / node->attributes.groups, words, from[0], sets);
+}
+
 const poei_op_record poei_op_layer_norm = {.name = "layer_norm",
                                            .n_inputs = 1,
                                            .min_weights = 1,
@@ -73,7 +84,8 @@ const poei_op_record poei_op_layer_norm = {.name = "layer_norm",
                                            .infer = layer_norm_infer,
                                            POEI_OP_FUNCTIONS(layer_norm),
                                            .flops = poei_op_flops_each,
-                                           .tape = layer_norm_tape};
+                                           .tape = layer_norm_tape,
+                                           .depend = layer_norm_depend};
 
 const poei_op_record poei_op_group_norm = {.name = "group_norm",
                                            .n_inputs = 1,
@@ -81,7 +93,8 @@ const poei_op_record poei_op_group_norm = {.name = "group_norm",
                                            .infer = group_norm_infer,
                                            POEI_OP_FUNCTIONS(group_norm),
                                            .flops = poei_op_flops_each,
-                                           .tape = group_norm_tape};
+                                           .tape = group_norm_tape,
+                                           .depend = group_norm_depend};
 
 const poei_op_record poei_op_channel_affine = {.name = "channel_affine",
                                                .n_inputs = 1,
@@ -89,4 +102,5 @@ const poei_op_record poei_op_channel_affine = {.name = "channel_affine",
                                                .max_weights = 2,
                                                .infer = channel_affine_infer,
                                                POEI_OP_FUNCTIONS(channel_affine),
-                                               .flops = poei_op_flops_each};
+                                               .flops = poei_op_flops_each,
+                                               .depend = poei_op_depend_each};

@@ -19,6 +19,16 @@ double poei_op_flops_each(const poei_graph *graph, const poei_node *node);
 size_t poei_op_tape_each(const poei_graph *graph, const poei_node *node);
 size_t poei_op_tape_fused(const poei_graph *graph, const poei_node *node);
 
+/* to[count, words] |= from[count, words]. */
+void poei_op_depend_unite(size_t words, uint64_t *to, const uint64_t *from, size_t count);
+/* Dependence (poei_op_record) of a value whose every number depends on the number at its place in each input. */
+void poei_op_depend_each(const poei_graph *graph, const poei_node *node, size_t words, const uint64_t *const *from,
+                         uint64_t *sets);
+/* ... whose numbers depend on all of the m neighbours that they stand among, in groups of m. */
+void poei_op_depend_groups(const poei_node *node, size_t m, size_t words, const uint64_t *from, uint64_t *sets);
+/* Whether number i of weight 0 is not 0. */
+bool poei_op_connects(const poei_graph *graph, const poei_node *node, size_t i);
+
 /* The members of a record that each_type.h compiled. */
 #define POEI_OP_FUNCTIONS(word)                                                                                        \
   .forward = {word##_forward_float, word##_forward_double}, .vjp = {word##_vjp_float, word##_vjp_double}

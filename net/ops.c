@@ -1,5 +1,6 @@
 /* The table of operators (net/graph.h) and what their records share. */
 #include <math.h>
+#include <string.h>
 
 #include "net/op_parts.h"
 
@@ -47,4 +48,34 @@ size_t poei_op_tape_each(const poei_graph *graph, const poei_node *node) {
 size_t poei_op_tape_fused(const poei_graph *graph, const poei_node *node) {
   (void)graph;
   return node->attributes.activation == POEI_IDENTITY ? 0 : node->shape.count;
+}
+
+void poei_op_depend_unite(size_t words, uint64_t *to, const uint64_t *from, size_t count) {
+  for (size_t i = 0; i < count * words; i++) {
+    to[i] |= from[i];
+  }
+}
+
+void poei_op_depend_each(const poei_graph *graph, const poei_node *node, size_t words, const uint64_t *const *from,
+                         uint64_t *sets) {
+  (void)graph;
+  for (size_t k = 0; k < node->n_inputs; k++) {
+    poei_op_depend_unite(words, sets, from[k], node->shape.count);
+  }
+}
+
+void poei_op_depend_groups(const poei_node *node, size_t m, size_t words, const uint64_t *from, uint64_t *sets) {
+  for (size_t first = 0; first < node->shape.count; first += m) {
+    for (size_t i = 0; i < m; i++) {
+      poei_op_depend_unite(words, sets + first * words, from + (first + i) * words, 1);
+    }
+    for (size_t i = 1; i < m; i++) {
+      memcpy(sets + (first + i) * words, sets + first * words, words * sizeof *sets);
+    }
+  }
+}
+
+bool poei_op_connects(const poei_graph *graph, const poei_node *node, size_t i) {
+  const void *data = graph->weights[node->weights[0]].data;
+  return graph->precision == POEI_FLOAT32 ? ((const float *)data)[i] != 0.0f : ((const double *)data)[i] != 0.0;
 }

@@ -270,7 +270,8 @@ enum {
   POE_CAN_FORM = 1u << 4,      /* a dense closed form                        */
   POE_CAN_STRUCTURE = 1u << 5, /* a factored closed form                    */
   POE_CAN_LOCAL = 1u << 6,     /* the single-site view                       */
-  POE_CAN_ONEHOT = 1u << 7     /* gradients in the one-hot embedding of its discrete coordinates */
+  POE_CAN_ONEHOT = 1u << 7,    /* gradients in the one-hot embedding of its discrete coordinates */
+  POE_CAN_PREFIX = 1u << 8     /* one coordinate after the other              */
 };
 
 /* What an expert is. The arrays belong to the expert and live as long as it. */
@@ -304,6 +305,27 @@ typedef struct poe_local_ops {
   /* x_j becomes `value`, whatever it is. */
   poe_status (*set)(const void *self, void *state, size_t j, double value, poe_scratch *scratch, poe_error *error);
 } poe_local_ops;
+
+/* The densities of the coordinates one after the other, each given those before it. They are normalised and their
+ * logarithms add up to log p. The state is plain memory as in the single-site view: copying its bytes forks it. All
+ * slots are set; `table` is for a next coordinate that is discrete, with finitely many values, `density` for any. */
+typedef struct poe_prefix_ops {
+  /* Bytes of a state. */
+  size_t (*state_bytes)(const void *self);
+  /* Scratch that each of the calls below may take (and releases). */
+  size_t (*scratch)(const void *self);
+  /* The coordinates in the order of the steps: [dim], the expert's. */
+  const size_t *(*order)(const void *self);
+  /* The state before the first coordinate. */
+  poe_status (*open)(const void *self, void *state, poe_scratch *scratch, poe_error *error);
+  /* log_p[v] of each of the high - low + 1 values of the next coordinate. Not after the last one. */
+  poe_status (*table)(const void *self, void *state, double *log_p, poe_scratch *scratch, poe_error *error);
+  /* log_p[n] of the next coordinate at x[n]. Not after the last one. */
+  poe_status (*density)(const void *self, void *state, size_t n, const double *x, double *log_p, poe_scratch *scratch,
+                        poe_error *error);
+  /* The next coordinate is `value`. */
+  poe_status (*step)(const void *self, void *state, double value, poe_scratch *scratch, poe_error *error);
+} poe_prefix_ops;
 
 typedef struct poe_expert_ops {
   uint32_t struct_size;    /* sizeof(poe_expert_ops) of the header it was compiled against; slots are only appended */
@@ -343,6 +365,8 @@ typedef struct poe_expert_ops {
    * values of one coordinate matter. Weights as in eval_add; rows at -inf contribute numbers that are not NaN. */
   poe_status (*onehot_grad_add)(const void *self, poe_rows rows, poe_weights weights, double *out, size_t ldo,
                                 poe_scratch *scratch, poe_error *error);
+  /* One coordinate after the other; traits().capabilities says whether this expert has it. */
+  const poe_prefix_ops *prefix;
 } poe_expert_ops;
 
 /* ---- the expert object --------------------------------------------------------------------------------------- */
@@ -374,6 +398,8 @@ poe_status poe_expert_form(const poe_expert *expert, poe_form *form, poe_error *
 poe_status poe_expert_structure(const poe_expert *expert, poe_structure *structure, poe_error *error);
 /* NULL without POE_CAN_LOCAL; its functions take poe_expert_self(expert). */
 const poe_local_ops *poe_expert_local(const poe_expert *expert);
+/* NULL without POE_CAN_PREFIX; its functions take poe_expert_self(expert). */
+const poe_prefix_ops *poe_expert_prefix(const poe_expert *expert);
 poe_status poe_expert_onehot_grad_add(const poe_expert *expert, poe_rows rows, poe_weights weights, double *out,
                                       size_t ldo, poe_scratch *scratch, poe_error *error);
 

@@ -84,7 +84,7 @@ bool poet_close(poet_report *report, double actual, double expected, double tole
   X(scratch)                                                                                                           \
   X(allocation)                                                                                                        \
   X(failing_allocations)                                                                                               \
-  X(workers) X(addresses) X(draws) X(normalisation) X(form) X(structure) X(local) X(onehot) X(references)
+  X(workers) X(addresses) X(draws) X(normalisation) X(form) X(structure) X(local) X(onehot) X(prefix) X(references)
 
 #define POET_CHECK_DECLARE(name)                                                                                       \
   void poet_check_##name(const poet_case *c, const poe_expert *expert, poet_report *report);

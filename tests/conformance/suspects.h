@@ -33,7 +33,16 @@
   X(STRUCTURE_REPEATED_VARIABLE, structure)                                                                            \
   X(STRUCTURE_NAN, structure)                                                                                          \
   X(STRUCTURE_WRONG_LATENT, structure)                                                                                 \
-  X(STRUCTURE_WRITES_ON_FAILURE, failing_allocations)
+  X(STRUCTURE_WRITES_ON_FAILURE, failing_allocations)                                                                  \
+  X(PREFIX_WRONG_TABLE, prefix)                                                                                        \
+  X(PREFIX_WRONG_DENSITY, prefix)                                                                                      \
+  X(PREFIX_WRONG_ORDER, prefix)                                                                                        \
+  X(PREFIX_IGNORES_A_STEP, prefix)                                                                                     \
+  X(PREFIX_ALLOCATES, prefix)                                                                                          \
+  X(PREFIX_TAKES_MORE_SCRATCH, prefix)                                                                                 \
+  X(PREFIX_KEEPS_SCRATCH, prefix)                                                                                      \
+  X(PREFIX_OVERRUNS, prefix)                                                                                           \
+  X(PREFIX_POINTS_INTO_ITSELF, prefix)
 
 typedef enum suspect_defect {
   SUSPECT_SOUND,
@@ -45,5 +54,6 @@ typedef enum suspect_defect {
 /* Two coordinates of three values: a table with a zero, which is also a sum over a latent switch. */
 extern suspect_defect suspect_building; /* what the next build is to be */
 extern const poet_case suspect_case;
+extern const poet_case suspect_prefix_case; /* a value, then a number given it */
 
 #endif

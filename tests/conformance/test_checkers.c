@@ -273,8 +273,8 @@ static size_t failures(const poet_case *c, defect what, const char *check) {
 static void sound_experts_pass(void **state) {
   (void)state;
   poet_case box = normal_case(POET_SAMPLE_BOX), stein = normal_case(POET_SAMPLE_STEIN);
-  const poet_case *cases[] = {&box, &stein, &die_case, &suspect_case};
-  for (size_t i = 0; i < 4; i++) {
+  const poet_case *cases[] = {&box, &stein, &die_case, &suspect_case, &suspect_prefix_case};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     if (failures(cases[i], SOUND, NULL) > 0) {
       fail_msg("a sound expert fails:\n%s", report.text);
     }
@@ -340,7 +340,8 @@ static void suspects_are_caught(void **state) {
   (void)state;
   for (size_t i = 0; i < sizeof caught_suspects / sizeof caught_suspects[0]; i++) {
     suspect_building = caught_suspects[i].defect;
-    size_t found = failures(&suspect_case, SOUND, caught_suspects[i].check);
+    bool prefix = strcmp(caught_suspects[i].check, "prefix") == 0;
+    size_t found = failures(prefix ? &suspect_prefix_case : &suspect_case, SOUND, caught_suspects[i].check);
     suspect_building = SUSPECT_SOUND;
     if (found == 0) {
       fail_msg("check `%s` does not see suspect %d", caught_suspects[i].check, (int)caught_suspects[i].defect);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "net/dependence.h"
 #include "tests/net/net_build.h"
 #include "tests/support/check.h"
 
@@ -309,6 +310,90 @@ static void test_all(void **state) {
   }
 }
 
+/* ---- dependences ---- */
+
+/* Whether a case hides dependences from the eye: units that are off, maxima that another number holds. */
+static bool hides(const char *name) {
+  return strstr(name, "relu") != NULL || strstr(name, "pool") != NULL;
+}
+
+/* An output that moves with an input must be said to depend on it; over several points the opposite holds as well. */
+static void check_dependence(const network_case *c) {
+  enum { POINTS = 3 };
+  net_build b = net_build_start(POEI_FLOAT64, c->ndim, c->shape);
+  c->build(&b);
+  poe_error error = {0};
+  size_t in = b.graph->nodes[0].shape.count, out = b.graph->nodes[b.graph->n_nodes - 1].shape.count;
+  size_t words = poei_dependence_words(in);
+  uint64_t *needs = calloc(out * words, sizeof *needs);
+  unsigned char *moved = calloc(out * in, 1);
+  double *x = malloc(in * sizeof *x), *y = malloc(out * sizeof *y), *other = malloc(out * sizeof *other);
+  check_ok(poei_dependence_find(b.graph, needs, &error), error);
+  for (uint32_t point = 0; point < POINTS; point++) {
+    net_numbers(10 + point, in, x);
+    net_naive(b.graph, x, y);
+    for (size_t i = 0; i < in; i++) {
+      double kept = x[i];
+      x[i] = -kept + 0.7;
+      net_naive(b.graph, x, other);
+      x[i] = kept;
+      for (size_t o = 0; o < out; o++) {
+        moved[o * in + i] |= y[o] != other[o];
+      }
+    }
+  }
+  for (size_t o = 0; o < out; o++) {
+    for (size_t i = 0; i < in; i++) {
+      bool said = (needs[o * words + i / 64] >> i % 64 & 1) != 0;
+      if (said != (moved[o * in + i] != 0) && (!said || !hides(c->name))) {
+        fail_msg("%s: output %zu, input %zu: said %d, moved %d", c->name, o, i, said, moved[o * in + i]);
+      }
+    }
+  }
+  poei_graph_destroy(b.graph);
+  free(needs);
+  free(moved);
+  free(x);
+  free(y);
+  free(other);
+}
+
+static void test_dependence(void **state) {
+  (void)state;
+  for (size_t i = 0; i < CASES; i++) {
+    check_dependence(&cases[i]);
+  }
+}
+
+/* Weights that are 0 cut: two outputs of which each sees the inputs before it can be put in order, one that sees itself
+ * cannot. */
+static void test_levels(void **state) {
+  (void)state;
+  static const double allowed[9] = {0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0}; /* 0, then 2, then 1 */
+  static const size_t owner[3] = {0, 1, 2};
+  for (int cycle = 0; cycle < 2; cycle++) {
+    net_build b = net_build_start(POEI_FLOAT64, 1, (size_t[]){3});
+    net_build_linear(&b, 0, 3, true);
+    double *w = b.graph->weights[0].data;
+    for (size_t i = 0; i < 9; i++) {
+      w[i] = allowed[i];
+    }
+    w[1] = cycle ? 0.5 : 0.0; /* coordinate 0 from coordinate 1, which comes from 0 */
+    size_t levels[3];
+    poe_error error = {0};
+    poe_status status = poei_dependence_levels(b.graph, owner, levels, &error);
+    if (cycle) {
+      check_fails(status, POE_E_FORMAT, error, "parameters of coordinate 0 depend on coordinate 1");
+    } else {
+      check_ok(status, error);
+      assert_int_equal(levels[0], 0);
+      assert_int_equal(levels[1], 2);
+      assert_int_equal(levels[2], 1);
+    }
+    poei_graph_destroy(b.graph);
+  }
+}
+
 /* The maximum's gradient goes to the first of equals, and a NaN in a window is seen. */
 static void test_max_pool_ties(void **state) {
   (void)state;
@@ -325,6 +410,7 @@ static void test_max_pool_ties(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_all), cmocka_unit_test(test_max_pool_ties)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_all), cmocka_unit_test(test_max_pool_ties),
+                                     cmocka_unit_test(test_dependence), cmocka_unit_test(test_levels)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
