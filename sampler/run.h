@@ -22,6 +22,10 @@ typedef struct poei_smc_report {
   double ess;              /* effective number of draws of the base that the end descends from, all islands */
   double min_ess_fraction; /* of the weights of one island at one temperature       */
   double acceptance;       /* mean acceptance of the moves                          */
+  /* 0: at every temperature the particles were moved until they forgot where they were resampled. Else the largest
+   * correlation with it that was left: between modes that moves do not leave, where the error is still right, and in
+   * funnels of many dimensions, where log Z may be too low by more than it says. */
+  double memory;
 } poei_smc_report;
 
 /* SMC along base * rest^beta, beta from 0 to 1 chosen adaptively. `chains` islands of `draws` particles each, advanced

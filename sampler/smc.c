@@ -7,6 +7,10 @@
  * not lessen. An island's estimate of Z = int base rest / int base is the product of the mean incremental weights (Del
  * Moral, Doucet and Jasra 2006, equation 14; unbiased for a fixed path). The mean over islands is reported.
  *
+ * Where rest grows along a tail of base * rest^beta faster than that falls, the weights of too large a step have no
+ * variance: what estimates their ESS, log Z and its error has not seen the tail. So their tail index (smc_tail.c) is
+ * kept at .2 or less too, well below the 1/2 from which on this is so.
+ *
  * The first step is taken from a larger pool of draws (smc_pool.c) where enough of them lie inside the support of rest.
  *
  * Hard edges: draws where rest = 0 are never particles. Where the pool does not suffice, the base is drawn until N of
@@ -33,6 +37,8 @@
 
 enum { SMC_LEAST_PARTICLES = 128, SMC_MOST_ROUNDS = 2000 };
 #define SMC_ESS 0.5
+#define SMC_INDEX 0.2 /* largest tail index of weights */
+#define SMC_HEAVY 0.3 /* from here on tails are not an estimate's noise */
 
 /* ---- memory and tiles ---- */
 
@@ -43,9 +49,10 @@ size_t poei_smc_tile_rows(const poei_smc *smc, size_t tile, size_t *first) {
 }
 
 static void smc_free(poei_smc *smc) {
-  double *arrays[] = {smc->x,        smc->start,      smc->logp,      smc->grad,   smc->log_base,
-                      smc->log_rest, smc->grad_base,  smc->grad_rest, smc->weight, smc->acceptance,
-                      smc->energy,   smc->start_logp, smc->metric,    smc->memory, smc->first_metric};
+  double *arrays[] = {smc->x,        smc->start,      smc->logp,         smc->grad,
+                      smc->log_base, smc->log_rest,   smc->grad_base,    smc->grad_rest,
+                      smc->weight,   smc->acceptance, smc->energy,       smc->start_logp,
+                      smc->metric,   smc->memory,     smc->first_metric, smc->tail};
   for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) {
     poei_free(arrays[i]);
   }
@@ -83,11 +90,12 @@ static bool smc_arrays(poei_smc *smc, size_t rows, size_t numbers) {
   smc->gradients = poei_calloc(tiles, sizeof *smc->gradients);
   smc->metric = poei_calloc(smc->d, sizeof(double));
   smc->first_metric = poei_calloc(smc->d, sizeof(double));
+  smc->tail = poei_calloc(poei_smc_tail_room(rows), sizeof(double));
   smc->memory = poei_calloc(smc->d + 1, sizeof(double));
   smc->island = poei_calloc(smc->islands, sizeof *smc->island);
   return smc->diverging != NULL && smc->eve != NULL && smc->eve_spare != NULL && smc->at != NULL &&
          smc->densities != NULL && smc->gradients != NULL && smc->metric != NULL && smc->first_metric != NULL &&
-         smc->memory != NULL && smc->island != NULL;
+         smc->memory != NULL && smc->tail != NULL && smc->island != NULL;
 }
 
 static poe_status smc_create(poei_smc *smc, poe_error *error) {
@@ -242,14 +250,22 @@ double poei_smc_weigh(const double *log_rest, size_t n, double change, double *w
   return 1.0 / (squares * (double)n);
 }
 
-double poei_smc_next_change(const double *log_rest, size_t n, double most, double least_ess, double *weight) {
+double poei_smc_next_change(const double *log_rest, size_t n, double most, double least_ess, double most_index,
+                            double *weight, double *tail, double *index) {
   double low = 0.0, high = most, unused;
-  if (poei_smc_weigh(log_rest, n, most, weight, &unused) >= least_ess) {
-    return most;
-  }
-  for (int k = 0; k < 100 && high - low > 1e-3 * high; k++) {
+  bool all = poei_smc_weigh(log_rest, n, most, weight, &unused) >= least_ess;
+  for (int k = 0; !all && k < 100 && high - low > 1e-3 * high; k++) {
     double middle = 0.5 * (low + high);
     *(poei_smc_weigh(log_rest, n, middle, weight, &unused) >= least_ess ? &low : &high) = middle;
+  }
+  double change = all ? most : low > 0.0 ? low : high;
+  poei_smc_tail(log_rest, n, tail);
+  *index = poei_smc_tail_index(tail, n, change);
+  low = *index > most_index ? 0.0 : change;
+  high = change;
+  for (int k = 0; k < 100 && high - low > 1e-2 * high; k++) {
+    double middle = 0.5 * (low + high);
+    *(poei_smc_tail_index(tail, n, middle) > most_index ? &high : &low) = middle;
   }
   return low > 0.0 ? low : high;
 }
@@ -330,9 +346,10 @@ static poe_status smc_temper(poei_smc *smc, poe_error *error) {
                            isnan(value) ? fabs(value) : value);
     }
   }
-  double left = 1.0 - smc->beta;
+  double left = 1.0 - smc->beta, index;
   smc->temperatures++;
-  smc->change = poei_smc_next_change(smc->log_rest, rows, left, SMC_ESS, smc->weight);
+  smc->change = poei_smc_next_change(smc->log_rest, rows, left, SMC_ESS, SMC_INDEX, smc->weight, smc->tail, &index);
+  smc->heavy = smc->heavy || index > SMC_HEAVY;
   smc->beta = smc->change >= left ? 1.0 : smc->beta + smc->change;
   poe_status status = poei_workers_run(&smc->workers, smc->islands, smc_task_weigh, smc, error);
   if (status == POE_OK) {
@@ -369,6 +386,7 @@ static void smc_report(const poei_smc *smc, poei_smc_report *report) {
   double freedom = count > 1.0 ? count * (count - 1.0) : 1.0; /* one island: both sums are 0 */
   report->log_z_ratio = log_mean;
   report->std_error = sqrt(fmax(genealogy, fmax(between, between_logs) / freedom));
+  report->memory = smc->memory_left;
   report->acceptance = smc->steps > 0 ? smc->accepted / (double)smc->steps : NAN;
 }
 

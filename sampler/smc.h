@@ -33,7 +33,10 @@ typedef struct poei_smc {
   poei_kernel_settings settings;
   double *metric;                  /* [d]                                                    */
   double *first_metric;            /* [d] after the first temperature                        */
+  double *tail;                    /* [poei_smc_tail_room(islands * particles)]              */
   double *memory;                  /* [d + 1] correlations with the start, log density last  */
+  bool heavy;                      /* the tails of weights were heavy at some temperature    */
+  double memory_left;              /* largest correlation that moves ended with too early    */
   size_t steps;                    /* moves so far, all temperatures                         */
   double accepted;                 /* sum over them of the mean acceptance                   */
   poei_smc_island *island;         /* [islands]                                              */
@@ -64,9 +67,19 @@ poe_status poei_smc_draw_base(poei_smc *smc, poe_error *error);
 poe_status poei_smc_check_values(const poei_smc *smc, size_t which, poe_error *error);
 /* Weights for a change of beta, normalised, into weight[n]; their ESS as a fraction and the log of their mean. */
 double poei_smc_weigh(const double *log_rest, size_t n, double change, double *weight, double *log_mean);
-/* The largest change of beta, at most `most`, that keeps the ESS fraction at `least_ess` (to a thousandth of the
- * change). */
-double poei_smc_next_change(const double *log_rest, size_t n, double most, double least_ess, double *weight);
+/* The largest change of beta, at most `most`, that keeps the ESS fraction of the weights at `least_ess` or more (to a
+ * thousandth of the change) and their tail index at `most_index` or less (to a hundredth). *index: what the ESS alone
+ * would have given. weight[n], tail[poei_smc_tail_room(n)]: overwritten. */
+double poei_smc_next_change(const double *log_rest, size_t n, double most, double least_ess, double most_index,
+                            double *weight, double *tail, double *index);
+/* ---- smc_tail.c ---- */
+
+/* Numbers that the tail of n weights needs. */
+size_t poei_smc_tail_room(size_t n);
+/* The largest log weights, in descending order, into tail[poei_smc_tail_room(n)]. */
+void poei_smc_tail(const double *log_rest, size_t n, double *tail);
+/* Tail index of the n weights rest^change, from what poei_smc_tail has left in `tail`; -inf where there is no tail. */
+double poei_smc_tail_index(double *tail, size_t n, double change);
 /* ---- smc_pool.c ---- */
 
 /* The first step, from a pool of draws. *used is false, and nothing has changed, when the pool does not suffice.

@@ -4,10 +4,16 @@
  * invariant. The step size follows the acceptance of the moves before, log eps += 1.5 (acceptance - target); the metric
  * is the particles' weighted variance, drawn towards the one before.
  * Number of moves: until neither a coordinate nor the log density has a correlation above .1 + 2/sqrt(K) with its
- * values just after resampling (1/sqrt(K) is the noise of a correlation over K particles), or four moves have not
- * lowered the largest one by .05 (modes that moves do not leave), or 30. After Kantas, Beskos and Jasra 2014,
+ * values just after resampling (1/sqrt(K) is the noise of a correlation over K particles), or the largest one falls so
+ * slowly that 60 moves would not get there (modes that moves do not leave). After Kantas, Beskos and Jasra 2014,
  * section 4.3, and Buchholz, Chopin and Jacob 2021. All this is measured on the particles of all islands together:
- * tuned on an island's own, the moves would depend on the particles that they move, and bias its log Z. */
+ * tuned on an island's own, the moves would depend on the particles that they move, and bias its log Z.
+ *
+ * Two provisions for targets that a step of one size does not suit (funnels, poles), at no cost to others.
+ * From the seventh move on every second one goes in steps of a quarter, or of a sixteenth, by turns: particles where
+ * the density is narrow move at all. And where tails are heavy, or it took long, twice as many moves follow as there
+ * were: the correlations of heavy tails are those of a few particles far out, so that stopping when they are small is
+ * stopping when nothing is out there, which biases log Z down. */
 #include "sampler/smc.h"
 
 #include <string.h>
@@ -15,7 +21,15 @@
 #include "sampler/adaptation.h"
 #include "sampler/kernels/density.h"
 
-enum { SMC_MOVES = 30, SMC_LOOK_BACK = 4, SMC_LEAPFROG = 16, SMC_COLUMNS = 8 };
+enum {
+  SMC_MOVES = 60,
+  SMC_LOOK_BACK = 4,
+  SMC_LEAPFROG = 16,
+  SMC_COLUMNS = 8,
+  SMC_QUICK = 5,
+  SMC_LONG = 8,
+  SMC_MORE = 3
+};
 #define SMC_TIME 1.5707963267948966 /* mean time of a trajectory: a quarter period */
 
 size_t poei_smc_scratch(const poei_smc *smc) {
@@ -173,40 +187,64 @@ static poe_status smc_task_move(void *context, size_t index, poe_scratch *scratc
                            scratch, error);
 }
 
-/* Moves every particle once and tunes the step size of the next move. */
-static poe_status smc_move_once(poei_smc *smc, poe_error *error) {
-  size_t rows = smc->islands * smc->particles, leapfrog = poei_leapfrog_steps(SMC_TIME, smc->settings.step_size);
+/* By how much the steps of move k after a resampling are finer than the tuned ones. */
+static double smc_finer(size_t k) {
+  size_t turn = k < SMC_QUICK ? 0 : (k - SMC_QUICK) % 4;
+  return turn == 1 ? 4.0 : turn == 3 ? 16.0 : 1.0;
+}
+
+/* Moves every particle, for the k-th time at this temperature, and tunes the step size of the next move. */
+static poe_status smc_move_once(poei_smc *smc, size_t k, poe_error *error) {
+  size_t rows = smc->islands * smc->particles;
+  double tuned = smc->settings.step_size, finer = smc->options.step_size > 0.0 ? 1.0 : smc_finer(k);
+  smc->settings.step_size = tuned / finer;
+  size_t leapfrog = poei_leapfrog_steps(SMC_TIME, smc->settings.step_size);
   leapfrog = leapfrog < SMC_LEAPFROG ? leapfrog : SMC_LEAPFROG;
   smc->settings.leapfrog = smc->options.leapfrog > 0 ? smc->options.leapfrog : leapfrog;
   poe_status status = poei_workers_run(&smc->workers, smc->islands * smc->tiles, smc_task_move, smc, error);
+  smc->settings.step_size = tuned;
   double acceptance = 0.0;
   for (size_t i = 0; i < rows; i++) {
     acceptance += smc->acceptance[i] / (double)rows;
   }
   smc->accepted += acceptance;
   smc->steps++;
-  if (smc->options.step_size == 0.0) {
+  if (smc->options.step_size == 0.0 && finer == 1.0) {
     smc->settings.step_size *= exp(1.5 * (acceptance - smc->kernel->target_acceptance));
   }
   return status;
 }
 
+/* Will `memory`, which was `before` SMC_LOOK_BACK moves ago, not fall to `enough` within `left` moves? */
+static bool smc_stagnant(double before, double memory, double enough, size_t left) {
+  double pace = log(before / memory) / SMC_LOOK_BACK;
+  return !(log(memory / enough) <= pace * (double)left);
+}
+
 poe_status poei_smc_move(poei_smc *smc, poe_error *error) {
-  double before[SMC_LOOK_BACK] = {1.0, 1.0, 1.0, 1.0}, memory;
+  double before[SMC_LOOK_BACK] = {1.0, 1.0, 1.0, 1.0}, memory = 1.0;
   double enough = 0.1 + 2.0 / sqrt((double)(smc->islands * smc->particles));
-  for (size_t k = 0; k < SMC_MOVES && !poei_monitor_stopped(&smc->options.monitor); k++) {
-    poe_status status = smc_move_once(smc, error);
-    if (status == POE_OK) {
+  size_t moves = SMC_MOVES, k = 0;
+  bool settled = false;
+  for (; k < moves && !poei_monitor_stopped(&smc->options.monitor); k++) {
+    poe_status status = smc_move_once(smc, k, error);
+    if (status == POE_OK && !settled) {
       status = smc_memory(smc, &memory, error);
     }
     if (status != POE_OK) {
       return status;
     }
-    bool stagnant = k >= 2 * SMC_LOOK_BACK && before[k % SMC_LOOK_BACK] - memory < 0.05;
-    before[k % SMC_LOOK_BACK] = memory;
-    if (memory <= enough || stagnant) {
+    if (!settled && memory <= enough) {
+      settled = true;
+      moves = smc->heavy || k >= SMC_LONG ? SMC_MORE * (k + 1) : k + 1;
+    } else if (!settled && k >= 2 * SMC_LOOK_BACK &&
+               smc_stagnant(before[k % SMC_LOOK_BACK], memory, enough, SMC_MOVES - k)) {
       break;
     }
+    before[k % SMC_LOOK_BACK] = memory;
+  }
+  if (!settled && !poei_monitor_stopped(&smc->options.monitor)) {
+    smc->memory_left = fmax(smc->memory_left, memory);
   }
   return POE_OK;
 }

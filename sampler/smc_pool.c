@@ -2,7 +2,8 @@
  *
  * Draws of the base are cheap: exact, independent, and weighed by one value of rest, no gradient. So the first step
  * does not start from as many draws as there are particles but from a pool of POOL_ROUNDS times as many, and goes to
- * the largest beta at which the pooled weights are still worth as many independent draws as there are particles. Where
+ * the largest beta at which the pooled weights are still worth as many independent draws as there are particles and
+ * their tail index (smc_tail.c) is .4 or less (noise of the fit is small for so many weights). Where
  * the target is not far from the base this is all of the path; elsewhere it saves its first temperatures, whose moves
  * would cost more.
  *
@@ -17,6 +18,7 @@
 #include "core/alloc.h"
 
 enum { POOL_ROUNDS = 64, POOL_PLENTY = 4, POOL_MOST_NUMBERS = 1 << 24 };
+#define POOL_INDEX 0.4 /* largest tail index of the pooled weights */
 
 /* Rounds of N draws per island: fewer when memory would grow, 1 when a pool is not worth it. */
 static size_t pool_rounds(const poei_smc *smc) {
@@ -102,7 +104,9 @@ static poe_status pool_settle(poei_smc *smc, poe_error *error) {
 static poe_status pool_weigh(poei_smc *smc, size_t rounds, const double *pool, double *weight, bool *settled,
                              poe_error *error) {
   size_t size = rounds * smc->particles;
-  smc->change = poei_smc_next_change(pool, smc->islands * size, 1.0, 1.0 / (double)rounds, weight);
+  double unused;
+  smc->change = poei_smc_next_change(pool, smc->islands * size, 1.0, 1.0 / (double)rounds, POOL_INDEX, weight,
+                                     weight + smc->islands * size, &unused);
   smc->beta = smc->change;
   smc->temperatures = 1;
   smc->founders = size;
@@ -130,7 +134,7 @@ poe_status poei_smc_pool(poei_smc *smc, bool *used, bool *settled, poe_error *er
   if (rounds < 2) {
     return POE_OK;
   }
-  double *pool = poei_alloc(2 * numbers, sizeof *pool);
+  double *pool = poei_alloc(2 * numbers + poei_smc_tail_room(numbers), sizeof *pool);
   if (pool == NULL) {
     return poe_error_set(error, POE_E_MEMORY, "out of memory for %zu draws of the base", numbers);
   }

@@ -47,6 +47,72 @@ static path path_edge(const char *name, size_t d, double low, double high, doubl
                 .log_z = inside - (double)(d - 1) * (0.5 * POEI_LOG_2 + pull * pull / 4.0)};
 }
 
+/* Neal's funnel, v ~ N(0, 3) and x_i ~ N(0, e^(v/2)), from Gaussians of sd 3 and `wide`: both are normalised. a: wide
+ */
+static double funnel_log(const target *t, const double *x, double *g) {
+  double precision = exp(-x[0]), flat = 1.0 / (t->a * t->a), sum = 0.0;
+  if (g != NULL) {
+    g[0] = 0.0;
+  }
+  for (size_t j = 1; j < t->d; j++) {
+    double square = x[j] * x[j];
+    sum += 0.5 * (flat - precision) * square - 0.5 * x[0] + log(t->a);
+    if (g != NULL) {
+      g[0] += 0.5 * precision * square - 0.5;
+      g[j] = (flat - precision) * x[j];
+    }
+  }
+  return sum;
+}
+
+static path path_funnel(const char *name, size_t d, double wide) {
+  path p = {.name = name, .base = target_gaussian(d, 0.0, wide), .log_z = 0.0};
+  p.base.scale[0] = 3.0;
+  p.rest = (target){.name = "funnel over Gaussians", .d = d, .a = wide, .log_density = funnel_log};
+  return p;
+}
+
+/* Gamma(shape) in log coordinates, normalised: a pole x^(shape - 1) becomes a tail e^(shape u). a: shape */
+static double log_gamma_log(const target *t, const double *x, double *g) {
+  double sum = 0.0;
+  for (size_t j = 0; j < t->d; j++) {
+    double e = exp(x[j]);
+    sum += t->a * x[j] - e - lgamma(t->a);
+    if (g != NULL) {
+      g[j] = t->a - e;
+    }
+  }
+  return sum;
+}
+
+/* Gamma(a) is Gamma(a + 1) U^(1/a). */
+static void log_gamma_draw(const target *t, poe_stream *stream, double *x) {
+  for (size_t j = 0; j < t->d; j++) {
+    double above = log(poe_stream_gamma(stream, t->a + 1.0));
+    x[j] = above + log(poe_stream_uniform(stream)) / t->a;
+  }
+}
+
+/* a: slope */
+static double slope_log(const target *t, const double *x, double *g) {
+  double sum = 0.0;
+  for (size_t j = 0; j < t->d; j++) {
+    sum += t->a * x[j];
+    if (g != NULL) {
+      g[j] = t->a;
+    }
+  }
+  return sum;
+}
+
+/* From Gamma(from) to Gamma(to), to < from: Z = Gamma(to) / Gamma(from) per coordinate. */
+static path path_pole(const char *name, size_t d, double from, double to) {
+  return (path){.name = name,
+                .base = {.name = "log gamma", .d = d, .a = from, .log_density = log_gamma_log, .draw = log_gamma_draw},
+                .rest = {.name = "slope", .d = d, .a = to - from, .log_density = slope_log},
+                .log_z = (double)d * (lgamma(to) - lgamma(from))};
+}
+
 path path_make(int which) {
   switch (which) {
   case 0:
@@ -63,7 +129,13 @@ path path_make(int which) {
     return path_edge("slit with 1 % inside", 2, -0.0125, 0.0125, 2.0);
   case 6:
     return path_wells("bimodal in 8 dimensions", 8);
-  default:
+  case 7:
     return path_ridge("thin banana", 0.02);
+  case 8:
+    return path_funnel("funnel", 5, 10.0);
+  case 9:
+    return path_pole("pole", 1, 0.6, 0.062);
+  default:
+    return path_pole("mild poles", 2, 1.5, 0.43);
   }
 }

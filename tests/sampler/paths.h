@@ -4,7 +4,7 @@
 
 #include "tests/sampler/targets.h"
 
-enum { PATHS = 8 };
+enum { PATHS = 11 };
 
 typedef struct path {
   const char *name;
