@@ -137,7 +137,7 @@ static poe_support natural_support(const struct space_kind *kind, double count) 
   case POEI_SPACE_TOKENS:
     return (poe_support){.kind = POE_DISCRETE, .low = 0, .high = count > 0 ? count - 1 : INFINITY};
   case POEI_SPACE_SIMPLEX:
-    return (poe_support){.kind = POE_CONTINUOUS, .low = 0, .high = 1};
+    return (poe_support){.kind = POE_SIMPLEX, .low = 0, .high = 1};
   default:
     return (poe_support){
         .kind = POE_CONTINUOUS, .low = -INFINITY, .high = INFINITY, .low_open = true, .high_open = true};
@@ -160,6 +160,9 @@ static bool add_variable(poei_checker *checker, const poei_name *name, const poe
   }
   for (size_t i = 0; i < like->dim; i++) {
     supports[i] = *support;
+    if (support->kind == POE_SIMPLEX && i % like->shape[like->ndim - 1] > 0) {
+      supports[i].kind = POE_SIMPLEX_NEXT;
+    }
   }
   variable->name = name->text;
   variable->offset = program->n_coordinates;
@@ -221,6 +224,29 @@ const poei_variable *poei_variable_of(const poei_program *program, size_t coordi
     }
   }
   return low < program->n_variables ? program->variables[low] : NULL;
+}
+
+size_t poei_simplex_of(const poei_program *program, size_t coordinate, size_t *first) {
+  const poei_variable *variable = poei_variable_of(program, coordinate);
+  if (!variable || variable->space != POEI_SPACE_SIMPLEX) {
+    return 0;
+  }
+  size_t k = variable->shape[variable->ndim - 1];
+  *first = coordinate - (coordinate - variable->offset) % k;
+  return k;
+}
+
+bool poei_check_whole_simplices(poei_checker *checker, poei_span span, size_t n, const size_t *ids, const char *what) {
+  for (size_t i = 0, step; i < n; i += step) {
+    size_t first = 0, k = poei_simplex_of(checker->program, ids[i], &first);
+    step = k > 0 ? k : 1;
+    if (k > 0 && (ids[i] != first || n - i < k || ids[i + k - 1] != first + k - 1)) {
+      const poei_variable *variable = poei_variable_of(checker->program, ids[i]);
+      return poei_report(&checker->reader, POE_E_SHAPE, span, "its numbers sum to 1: none of them is free by itself",
+                         "'%s' is a simplex, which is %s as a whole", variable->name, what);
+    }
+  }
+  return true;
 }
 
 bool poei_space_contains(const poe_support *support, double value) {
