@@ -151,6 +151,14 @@ size_t poei_cell_size(size_t d) {
   return d == 1 ? POEI_LINE : POEI_PLANE;
 }
 
+void poei_line_weights(const poei_cell *c, double *weight) {
+  double half = 0.5 * (c->high[0] - c->low[0]);
+  weight[0] = weight[LINE - 1] = 0.0; /* the ends are no nodes */
+  for (int i = 0; i < NODES; i++) {
+    weight[i + 1] = half * kronrod[i];
+  }
+}
+
 /* ---- one line of nodes ---- */
 
 /* Position of point k = 0..16 of a line in [-1, 1]. */

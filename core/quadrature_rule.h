@@ -42,6 +42,8 @@ poei_axis poei_axis_make(double low, double high, const double *hint);
 size_t poei_cell_size(size_t d);
 /* Writes the points x[size, d] and the logs of the volume factor dx/dt to log_slope[size]. axis[d]. */
 void poei_cell_points(size_t d, const poei_axis *axis, const poei_cell *cell, double *x, double *log_slope);
+/* weight[POEI_LINE] of the points of a one-dimensional cell in its value, which is their sum times exp(log_value). */
+void poei_line_weights(const poei_cell *cell, double *weight);
 /* Sets log_value, log_error and axis of a cell from log_value[size] = log f + log_slope; value[size] is workspace. */
 void poei_cell_rule(size_t d, const poei_axis *axis, poei_cell *cell, const double *log_value, double *value);
 

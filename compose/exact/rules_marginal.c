@@ -6,11 +6,19 @@
  * Applies to a marginal of a product of which at least one factor reads no latent coordinate, or whose factors fall
  * into two or more groups by the latent coordinates they share. Constants come out too. Closed forms of what is left
  * are the business of the rules over forms.
+ *
+ * A factor that is normalised over latent coordinates that no other factor reads integrates to 1 and goes, over and
+ * over (barren nodes: Shachter 1986): the marginal of p(z) p(c | z) over c is p(z).
+ *
+ * Discrete latent coordinates that hang together and have too many joint values for the node to go through are
+ * eliminated instead where the factors allow it.
  */
+#include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 
 #include "compose/exact/rules.h"
+#include "compose/exact/summed.h"
 #include "compose/exact/tree.h"
 #include "core/alloc.h"
 
@@ -22,10 +30,13 @@ bool poei_rule_marginal_applies(const poe_expert *expert) {
 /* The factors of a marginal's child, sorted by the latent coordinates they read. */
 typedef struct split {
   poei_parts parts;      /* over the child's coordinates                              */
-  size_t *rank;          /* [child dim] position among the free coordinates, SIZE_MAX for latent ones */
+  size_t *rank;          /* [child dim] position among the free coordinates; LATENT, or GONE with its factor */
   size_t *owner, *group; /* [child dim], [parts.n] groups joined by latent coordinates; SIZE_MAX: none */
-  size_t groups;
+  size_t groups, gone;   /* gone: factors that integrated to 1 */
 } split;
+
+#define LATENT SIZE_MAX
+#define GONE (SIZE_MAX - 1)
 
 static void split_free(split *s) {
   poei_parts_free(&s->parts);
@@ -60,7 +71,7 @@ static poe_status join(split *s, poe_error *error) {
     s->group[i] = SIZE_MAX;
     for (size_t j = 0; j < part->n; j++) {
       size_t c = part->index[j];
-      if (s->rank[c] != SIZE_MAX) {
+      if (s->rank[c] != LATENT) {
         continue;
       }
       s->group[i] = i;
@@ -83,6 +94,54 @@ static poe_status join(split *s, poe_error *error) {
   return POE_OK;
 }
 
+/* Does the factor integrate to 1 over latent coordinates that nothing else reads, and leave the others to other
+ * factors? readers[child dim]: factors that read a coordinate. */
+static bool is_barren(const split *s, const poei_part *part, const size_t *readers) {
+  const poe_traits *traits = poe_expert_traits(part->expert);
+  bool any = false;
+  if (part->exponent != 1.0 || traits->head == NULL || traits->offset_error > 0.0) {
+    return false;
+  }
+  for (size_t k = 0; k < part->n; k++) {
+    size_t c = part->index[k];
+    bool own = s->rank[c] == LATENT && readers[c] == 1;
+    if (traits->head[k] ? !own : readers[c] == 1) {
+      return false;
+    }
+    any = any || traits->head[k];
+  }
+  return any;
+}
+
+/* Takes barren factors away until none is left; s->owner is the work space. */
+static void drop_barren(split *s) {
+  size_t *readers = s->owner;
+  for (size_t c = 0; c < s->parts.dim; c++) {
+    readers[c] = 0;
+  }
+  for (size_t i = 0; i < s->parts.n; i++) {
+    for (size_t k = 0; k < s->parts.item[i].n; k++) {
+      readers[s->parts.item[i].index[k]]++;
+    }
+  }
+  for (size_t i = 0; i < s->parts.n;) {
+    const poei_part *part = &s->parts.item[i];
+    if (!is_barren(s, part, readers)) {
+      i++;
+      continue;
+    }
+    for (size_t k = 0; k < part->n; k++) {
+      readers[part->index[k]]--;
+      if (poe_expert_traits(part->expert)->head[k]) {
+        s->rank[part->index[k]] = GONE;
+      }
+    }
+    poei_parts_remove(&s->parts, i);
+    s->gone++;
+    i = 0; /* what it read may be read by one factor alone now */
+  }
+}
+
 static poe_status split_open(const poe_expert *expert, split *s, poe_error *error) {
   const poe_expert *child = poei_node_child(expert, 0);
   size_t dim = poe_expert_traits(child)->dim;
@@ -97,10 +156,13 @@ static poe_status split_open(const poe_expert *expert, split *s, poe_error *erro
     return poe_error_set(error, POE_E_MEMORY, "out of memory");
   }
   for (size_t c = 0; c < dim; c++) {
-    s->rank[c] = SIZE_MAX;
+    s->rank[c] = LATENT;
   }
   for (size_t j = 0; j < poe_expert_traits(expert)->dim; j++) {
     s->rank[poei_marginal_free(expert)[j]] = j;
+  }
+  if (poei_marginal_beta(expert) == 1.0) {
+    drop_barren(s);
   }
   return join(s, error);
 }
@@ -112,11 +174,11 @@ static bool split_useful(const split *s) {
     outside += s->group[i] == SIZE_MAX;
   }
   for (size_t c = 0; c < s->parts.dim; c++) {
-    if (s->rank[c] == SIZE_MAX && s->owner[c] == SIZE_MAX) {
+    if (s->rank[c] == LATENT && s->owner[c] == SIZE_MAX) {
       return false;
     }
   }
-  return outside > 0 || s->groups > 1 || s->parts.constant != 0.0;
+  return outside > 0 || s->groups > 1 || s->gone > 0 || s->parts.constant != 0.0;
 }
 
 static int compare_indices(const void *a, const void *b) {
@@ -166,7 +228,7 @@ static poe_status add_group(const split *s, double beta, size_t which, size_t *w
     status = poei_parts_close(&own, &product, error);
   }
   for (size_t k = 0; k < n; k++) { /* latent positions in `index`, the others' ranks in `where` */
-    if (s->rank[where[k]] == SIZE_MAX) {
+    if (s->rank[where[k]] == LATENT) {
       index[latents++] = k;
     } else {
       where[left++] = s->rank[where[k]];
@@ -203,6 +265,48 @@ static poe_status add_outside(const split *s, size_t *index, poei_parts *whole, 
   return status;
 }
 
+/* Latent values too many to be gone through, beside free coordinates that are all continuous? */
+static bool is_summable(const poe_expert *expert) {
+  const poe_expert *child = poei_node_child(expert, 0);
+  const poe_support *support = poe_expert_traits(child)->support;
+  bool summable =
+      poei_marginal_points(expert) == 0 && isfinite(poei_marginal_beta(expert)) && poei_expert_can(child, POE_CAN_EVAL);
+  for (size_t k = 0; k < poei_marginal_count(expert); k++) {
+    summable = summable && poei_support_states(&support[poei_marginal_latent(expert)[k]]) > 0;
+  }
+  for (size_t j = 0; j < poe_expert_traits(expert)->dim; j++) {
+    summable = summable && support[poei_marginal_free(expert)[j]].kind == POE_CONTINUOUS;
+  }
+  return summable;
+}
+
+/* Sums them out by elimination at every point (summed.h); *out stays NULL where that cannot be done. */
+static poe_status sum_out(const poe_expert *expert, const poei_plan_options *options, poe_expert **out, char **what,
+                          poe_error *error) {
+  const poe_expert *child = poei_node_child(expert, 0);
+  double beta = poei_marginal_beta(expert), cold = 1.0 / beta;
+  size_t dim = poe_expert_traits(child)->dim;
+  poe_expert *warm = NULL, *summed = NULL, *marginal = NULL;
+  poe_error why = {0};
+  poe_status status = poei_product_create(dim, 1, &child, &beta, &warm, error);
+  if (status != POE_OK) {
+    return status;
+  }
+  status = poei_summed_create(warm, options, &summed, &marginal, &why);
+  poe_expert_release(warm);
+  if (status != POE_OK) {
+    return status == POE_E_MEMORY ? poe_error_set(error, POE_E_MEMORY, "out of memory") : POE_OK;
+  }
+  const poe_expert *whole = marginal;
+  status = poei_product_create(poe_expert_traits(expert)->dim, 1, &whole, &cold, out, error);
+  if (status == POE_OK) {
+    *what = poei_format("%zu discrete latent coordinates are eliminated at every point", poei_marginal_count(expert));
+  }
+  poe_expert_release(summed);
+  poe_expert_release(marginal);
+  return status;
+}
+
 poe_status poei_rule_marginal_rewrite(const poe_expert *expert, const poei_plan_options *options, poe_expert **out,
                                       char **what, poe_error *error) {
   (void)options;
@@ -232,6 +336,8 @@ poe_status poei_rule_marginal_rewrite(const poe_expert *expert, const poei_plan_
     } else if (status == POE_E_CAPABILITY) {
       status = POE_OK; /* a latent group of its own is a number only an integral gives: left as it is */
     }
+  } else if (status == POE_OK && is_summable(expert)) {
+    status = sum_out(expert, options, out, what, error);
   }
   poei_free(work);
   poei_parts_free(&whole);

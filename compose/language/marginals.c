@@ -119,6 +119,10 @@ bool poei_density_marginal(poei_checker *checker, const poei_scope *scope, const
   if (n < all.n) {
     return poei_report(&checker->reader, POE_E_NAME, call->span, NULL, "a variable is named twice");
   }
+  if (!poei_check_whole_simplices(checker, call->span, n, all.ids,
+                                  strcmp(call->text, "profile") == 0 ? "maximised over" : "integrated out")) {
+    return false;
+  }
   if (n == joint.term->dim) {
     bool maximised = strcmp(call->text, "profile") == 0;
     return poei_report(&checker->reader, POE_E_TYPE, call->span,

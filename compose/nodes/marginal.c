@@ -3,156 +3,79 @@
  *   log p(x) = (1/beta) log int exp(beta log p_child(x, h)) dh     (sum over h where h is discrete)
  *   log p(x) = max_h log p_child(x, h)
  *
- * With finitely many latent values the node runs through them and adds up on line, gradients weighed by the posterior
- * of h (d log p = E[d log p_child | x]). One Gaussian and tables have closed forms at every beta: with q(h) the
- * quadratic part, (1/beta) log int exp(beta q) = max q + (n/2 log(2 pi / beta) - 1/2 log |P_hh|) / beta for n latent
- * coordinates. Otherwise the node cannot be evaluated; the planner may still draw from it through its child.
+ * Finitely many latent values are added up (marginal_sum.c); one or two continuous ones are integrated or searched
+ * through row by row (marginal_line.c), beside a few discrete ones too. One Gaussian and tables have closed forms at
+ * every beta: with q(h) the quadratic part, (1/beta) log int exp(beta q) = max q + (n/2 log(2 pi / beta) - 1/2 log
+ * |P_hh|) / beta for n latent coordinates. Otherwise the node cannot be evaluated; the planner may still draw from it
+ * through its child.
  */
 #include <stdint.h>
 #include <string.h>
 
 #include "compose/exact/gaussian.h"
 #include "compose/exact/table.h"
-#include "compose/nodes/node.h"
+#include "compose/nodes/marginal.h"
 #include "core/alloc.h"
 #include "core/linalg.h"
 #include "core/numerics.h"
 
-typedef struct marginal {
-  poei_node node;
-  size_t n, full; /* latent coordinates, all coordinates of the child */
-  size_t *latent; /* [n] ascending                                    */
-  size_t *free;   /* [dim] the child's coordinate of each free one    */
-  double beta;    /* infinite: maximised                              */
-  size_t states;  /* joint values of the latents; 0: too many         */
-} marginal;
-
 static void marginal_destroy(void *state) {
-  marginal *self = state;
+  poei_marginal *self = state;
   poei_free(self->latent);
   poei_free(self->free);
+  poei_free(self->inner_free);
+  poei_free(self->look);
+  poe_expert_release(self->inner);
   poei_node_free(&self->node);
 }
 
 /* ---- values ---- */
 
 static size_t marginal_scratch(const void *state, unsigned want, size_t n) {
-  const marginal *self = state;
-  size_t d = self->node.traits.dim, rows = poe_scratch_need(n * self->full, sizeof(double));
-  size_t bytes = poei_child_scratch(self->node.child[0], want, n) + rows;
+  const poei_marginal *self = state;
   if ((want & POE_WANT_SAMPLE) != 0) {
-    return bytes;
+    return poei_child_scratch(self->node.child[0], want, n) + poe_scratch_need(n * self->full, sizeof(double));
   }
-  bytes += 3 * poe_scratch_need(n, sizeof(double));
-  return bytes + ((want & POE_WANT_GRAD) != 0 ? rows + poe_scratch_need(n * d, sizeof(double)) : 0);
+  if (self->route == POEI_MARGINAL_SUM) {
+    return poei_marginal_sum_scratch(self, want, n);
+  }
+  return self->route == POEI_MARGINAL_LINE ? poei_marginal_integral_scratch(self, want) : 0;
 }
 
-/* x[n, full] with the free coordinates of the rows; latent ones are left to fill in. */
-static double *spread_rows(const marginal *self, poe_rows rows, poe_scratch *scratch) {
-  double *x = poe_scratch_doubles(scratch, rows.n * self->full);
-  for (size_t i = 0; i < rows.n; i++) {
-    for (size_t j = 0; j < rows.d; j++) {
-      x[i * self->full + self->free[j]] = rows.x[i * rows.ld + j];
+/* Row after row: what is looked at depends on the row. */
+static poe_status eval_lines(const poei_marginal *self, poe_rows rows, poe_weights weights, poe_accum out,
+                             poe_scratch *scratch, poe_error *error) {
+  size_t mark = poe_scratch_mark(scratch), d = rows.d;
+  double *grad = out.grad != NULL ? poe_scratch_doubles(scratch, d) : NULL;
+  poei_line line;
+  poei_line_open(&line, self, grad != NULL, scratch, error);
+  poe_status status = POE_OK;
+  for (size_t i = 0; i < rows.n && status == POE_OK; i++) {
+    double value = NAN;
+    poei_line_row(&line, &rows.x[i * rows.ld]);
+    status =
+        isinf(self->beta) ? poei_marginal_profile(&line, &value, grad) : poei_marginal_integral(&line, &value, grad);
+    if (status == POE_OK) {
+      poe_accum one = {&out.logp[i], grad == NULL ? NULL : &out.grad[i * out.ldg], out.ldg};
+      poei_accum_rows(1, d, &value, grad, (poe_weights){&weights.w[i * weights.inc], 0}, one, self->node.support);
     }
   }
-  return x;
-}
-
-static void set_latents(const marginal *self, size_t state, size_t n, double *x) {
-  const poe_support *support = poe_expert_traits(self->node.child[0])->support;
-  for (size_t k = self->n; k-- > 0;) {
-    size_t c = self->latent[k], values = poei_support_states(&support[c]);
-    double value = support[c].low + (double)(state % values);
-    state /= values;
-    for (size_t i = 0; i < n; i++) {
-      x[i * self->full + c] = value;
-    }
-  }
-}
-
-/* What has been added up of a row: top + log sum is the log-sum-exp so far, grad[dim] the sum of exp(. - top) d log p.
- */
-typedef struct row_sum {
-  double *top, *sum, *grad;
-} row_sum;
-
-/* Takes in one latent value: log p_child value of row i and its gradient[full] (NULL: none). */
-static void add_state(const marginal *self, row_sum all, size_t i, double value, const double *gradient) {
-  size_t d = self->node.traits.dim;
-  double *grad = all.grad == NULL ? NULL : all.grad + i * d, scale = 1.0, weight = 1.0;
-  if (isnan(value) || isnan(all.top[i])) {
-    all.top[i] = NAN;
-    return;
-  }
-  if (value == -INFINITY || (isinf(self->beta) && value <= all.top[i])) {
-    return;
-  }
-  if (isinf(self->beta)) {
-    scale = 0.0;
-    all.top[i] = value;
-    all.sum[i] = 1.0;
-  } else if (self->beta * value > all.top[i]) {
-    scale = exp(all.top[i] - self->beta * value);
-    all.top[i] = self->beta * value;
-    all.sum[i] = all.sum[i] * scale + 1.0;
-  } else {
-    weight = exp(self->beta * value - all.top[i]);
-    all.sum[i] += weight;
-  }
-  for (size_t j = 0; grad != NULL && j < d; j++) {
-    grad[j] = grad[j] * scale + weight * gradient[self->free[j]];
-  }
+  poe_scratch_release(scratch, mark);
+  return status;
 }
 
 static poe_status marginal_eval_add(const void *state, poe_rows rows, poe_weights weights, poe_accum out,
                                     poe_scratch *scratch, poe_error *error) {
-  const marginal *self = state;
-  static const double one = 1.0;
-  size_t mark = poe_scratch_mark(scratch), n = rows.n, d = rows.d;
-  double *x = spread_rows(self, rows, scratch), *value = poe_scratch_doubles(scratch, n), *gradient = NULL;
-  row_sum all = {.top = poe_scratch_doubles(scratch, n), .sum = poe_scratch_doubles(scratch, n)};
-  if (out.grad != NULL) {
-    gradient = poe_scratch_doubles(scratch, n * self->full);
-    all.grad = poe_scratch_doubles(scratch, n * d);
-    memset(all.grad, 0, n * d * sizeof *all.grad);
-  }
-  for (size_t i = 0; i < n; i++) {
-    all.top[i] = -INFINITY;
-    all.sum[i] = 0.0;
-  }
-  poe_status status = POE_OK;
-  for (size_t s = 0; s < self->states && status == POE_OK; s++) {
-    set_latents(self, s, n, x);
-    memset(value, 0, n * sizeof *value);
-    if (gradient != NULL) {
-      memset(gradient, 0, n * self->full * sizeof *gradient);
-    }
-    poe_accum part = {value, gradient, self->full};
-    status = poei_child_eval(self->node.child[0], (poe_rows){n, self->full, self->full, x}, (poe_weights){&one, 0},
-                             part, scratch, error);
-    for (size_t i = 0; i < n && status == POE_OK; i++) {
-      add_state(self, all, i, value[i], gradient == NULL ? NULL : gradient + i * self->full);
-    }
-  }
-  for (size_t i = 0; i < n && status == POE_OK; i++) {
-    double total = isinf(self->beta) ? all.top[i] : (all.top[i] + log(all.sum[i])) / self->beta;
-    value[i] = all.top[i] == -INFINITY ? -INFINITY : total;
-    for (size_t j = 0; all.grad != NULL && j < d; j++) {
-      all.grad[i * d + j] /= all.sum[i];
-    }
-  }
-  if (status == POE_OK) {
-    poei_accum_rows(n, d, value, all.grad, weights, out, self->node.support);
-  }
-  poe_scratch_release(scratch, mark);
-  return status;
+  const poei_marginal *self = state;
+  return self->route == POEI_MARGINAL_SUM ? poei_marginal_sum(self, rows, weights, out, scratch, error)
+                                          : eval_lines(self, rows, weights, out, scratch, error);
 }
 
 /* ---- draws, log Z ---- */
 
 static poe_status marginal_sample(const void *state, poe_rows_out rows, const poe_rng *at, poe_scratch *scratch,
                                   poe_error *error) {
-  const marginal *self = state;
+  const poei_marginal *self = state;
   size_t mark = poe_scratch_mark(scratch), d = self->full;
   double *x = poe_scratch_doubles(scratch, rows.n * d);
   poe_status status = poe_expert_sample(self->node.child[0], (poe_rows_out){rows.n, d, d, x}, at, scratch, error);
@@ -166,7 +89,7 @@ static poe_status marginal_sample(const void *state, poe_rows_out rows, const po
 }
 
 static poe_status marginal_log_z(const void *state, double *log_z, poe_error *error) {
-  const marginal *self = state;
+  const poei_marginal *self = state;
   return poei_expert_known_log_z(self->node.child[0], log_z)
              ? POE_OK
              : poe_error_set(error, POE_E_CAPABILITY, "the joint density has no exact log Z");
@@ -175,7 +98,7 @@ static poe_status marginal_log_z(const void *state, double *log_z, poe_error *er
 /* ---- closed forms ---- */
 
 /* log |P_hh| of a single Gaussian's latent block; POE_E_IMPROPER when it is not positive definite. */
-static poe_status latent_log_det(const marginal *self, const poe_form *form, double *log_det, poe_error *error) {
+static poe_status latent_log_det(const poei_marginal *self, const poe_form *form, double *log_det, poe_error *error) {
   size_t n = self->n;
   double *block = poei_alloc(n * n, sizeof *block);
   if (block == NULL) {
@@ -195,7 +118,8 @@ static poe_status latent_log_det(const marginal *self, const poe_form *form, dou
   return status;
 }
 
-static poe_status gaussian_marginal(const marginal *self, const poe_form *child, poe_form *form, poe_error *error) {
+static poe_status gaussian_marginal(const poei_marginal *self, const poe_form *child, poe_form *form,
+                                    poe_error *error) {
   double log_det = 0.0, n = (double)self->n, cold = isinf(self->beta) ? 0.0 : 1.0 / self->beta;
   if (self->beta == 1.0) {
     return poei_gaussians_marginal(child, self->node.traits.dim, self->free, form, error);
@@ -216,7 +140,7 @@ static poe_status gaussian_marginal(const marginal *self, const poe_form *child,
 }
 
 static poe_status marginal_form(const void *state, poe_form *form, poe_error *error) {
-  const marginal *self = state;
+  const poei_marginal *self = state;
   poe_form child;
   memset(&child, 0, sizeof child);
   poe_status status = poe_expert_form(self->node.child[0], &child, error);
@@ -262,25 +186,125 @@ static poe_status mark_latents(const poe_expert *child, size_t n, const size_t *
   return n < dim ? POE_OK : poe_error_set(error, POE_E_SHAPE, "no coordinate is left free");
 }
 
-static void count_states(marginal *self) {
+/* Joint values of latent[n]; 0 when a coordinate is continuous or unbounded, or there are more than `most`. */
+static size_t count_states(const poei_marginal *self, size_t n, const size_t *latent, size_t most) {
   const poe_support *support = poe_expert_traits(self->node.child[0])->support;
-  self->states = 1;
-  for (size_t k = 0; k < self->n; k++) {
-    size_t values = poei_support_states(&support[self->latent[k]]); /* 0: continuous or infinite */
-    if (!poei_mul_size(self->states, values, &self->states) || self->states > POEI_MARGINAL_STATES) {
-      self->states = 0;
-      return;
+  size_t states = 1;
+  for (size_t k = 0; k < n; k++) {
+    size_t values = poei_support_states(&support[latent[k]]);
+    if (!poei_mul_size(states, values, &states) || states > most) {
+      return 0;
     }
   }
+  return states;
 }
 
-static void set_capabilities(marginal *self) {
+/* Coordinate c after those marked in gone[full] have been taken out. */
+static size_t place_without(const unsigned char *gone, size_t c) {
+  size_t place = 0;
+  for (size_t k = 0; k < c; k++) {
+    place += gone[k] ? 0 : 1;
+  }
+  return place;
+}
+
+/* The child without latent[n], which are marked in gone[full] afterwards. */
+static poe_status take_out(poei_marginal *self, size_t n, const size_t *latent, unsigned char *gone, poe_error *error) {
+  size_t *index = poei_alloc(n, sizeof *index);
+  poe_expert *less = NULL;
+  if (index == NULL) {
+    return poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  for (size_t k = 0; k < n; k++) {
+    index[k] = place_without(gone, latent[k]);
+  }
+  poe_status status = poei_marginal_create(self->inner, n, index, self->beta, &less, error);
+  for (size_t k = 0; k < n && status == POE_OK; k++) {
+    gone[latent[k]] = 1;
+  }
+  if (status == POE_OK) {
+    poe_expert_release(self->inner);
+    self->inner = less;
+  }
+  poei_free(index);
+  return status;
+}
+
+/* One or two continuous latent coordinates, perhaps beside discrete ones: all but the last are taken out by nodes of
+ * their own. sorted[n]: the discrete coordinates, then the continuous ones. gone[full]: zeroed. */
+static poe_status make_line(poei_marginal *self, const size_t *sorted, size_t discrete, unsigned char *gone,
+                            poe_error *error) {
+  size_t last = self->n - 1;
+  poe_status status = POE_OK;
+  self->inner = poe_expert_retain(self->node.child[0]);
+  if (discrete > 0) {
+    status = take_out(self, discrete, sorted, gone, error);
+  }
+  if (status == POE_OK && discrete < last) {
+    status = take_out(self, 1, &sorted[discrete], gone, error);
+  }
+  if (status != POE_OK || !poei_expert_can(self->inner, POE_CAN_EVAL)) {
+    return status;
+  }
+  self->route = POEI_MARGINAL_LINE;
+  self->wide = poe_expert_traits(self->inner)->dim;
+  self->at = place_without(gone, sorted[last]);
+  self->inner_free = poei_alloc(self->wide - 1, sizeof *self->inner_free);
+  if (self->inner_free == NULL) {
+    return poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  for (size_t j = 0; j + 1 < self->wide; j++) {
+    self->inner_free[j] = j < self->at ? j : j + 1;
+  }
+  return poei_line_prepare(self, error);
+}
+
+/* How the node is evaluated, if it can be. */
+static poe_status choose_route(poei_marginal *self, poe_error *error) {
+  const poe_support *support = poe_expert_traits(self->node.child[0])->support;
+  if (!poei_expert_can(self->node.child[0], POE_CAN_EVAL)) {
+    return POE_OK;
+  }
+  self->states = count_states(self, self->n, self->latent, POEI_MARGINAL_STATES);
+  if (self->states > 0) {
+    self->route = POEI_MARGINAL_SUM;
+    return POE_OK;
+  }
+  size_t *sorted = poei_alloc(self->n, sizeof *sorted), discrete = 0, known = 0;
+  unsigned char *gone = poei_calloc(self->full, 1);
+  poe_status status = POE_OK;
+  if (sorted == NULL || gone == NULL) {
+    status = poe_error_set(error, POE_E_MEMORY, "out of memory");
+  } else {
+    for (int kind = 0; kind < 2; kind++) {
+      size_t placed = kind == 0 ? 0 : discrete;
+      for (size_t k = 0; k < self->n; k++) {
+        poe_coordinate_kind own = support[self->latent[k]].kind;
+        if (own == (kind == 0 ? POE_DISCRETE : POE_CONTINUOUS)) {
+          sorted[placed++] = self->latent[k];
+        }
+      }
+      discrete = kind == 0 ? placed : discrete;
+      known = placed;
+    }
+    size_t continuous = self->n - discrete;
+    if (known == self->n && (continuous == 1 || continuous == 2) &&
+        (discrete == 0 || count_states(self, discrete, sorted, POEI_MARGINAL_BRANCHES) > 0)) {
+      status = make_line(self, sorted, discrete, gone, error);
+    }
+  }
+  poei_free(sorted);
+  poei_free(gone);
+  return status;
+}
+
+static void set_capabilities(poei_marginal *self) {
   const poe_expert *child = self->node.child[0];
   const poe_traits *traits = poe_expert_traits(child);
   double log_z;
   unsigned own = traits->capabilities & POE_CAN_FORM;
-  if (self->states > 0) {
-    own |= traits->capabilities & POE_CAN_EVAL;
+  if (self->route != POEI_MARGINAL_NONE) {
+    own |= POE_CAN_EVAL;
     own |= poei_expert_differentiable(child) ? POE_CAN_GRADIENT : 0u;
   }
   if (self->beta == 1.0) {
@@ -291,7 +315,7 @@ static void set_capabilities(marginal *self) {
   self->node.traits.offset_error = traits->offset_error;
 }
 
-static void set_traits(marginal *self, const unsigned char *latent) {
+static void set_traits(poei_marginal *self, const unsigned char *latent) {
   const poe_traits *traits = poe_expert_traits(self->node.child[0]);
   const unsigned char *touch = poei_node_touch(self->node.child[0]);
   bool whole_head = traits->head != NULL && self->beta == 1.0;
@@ -310,8 +334,6 @@ static void set_traits(marginal *self, const unsigned char *latent) {
     memset(self->node.head, 0, self->node.traits.dim);
   }
   poei_node_publish_head(&self->node);
-  count_states(self);
-  set_capabilities(self);
 }
 
 poe_status poei_marginal_create(const poe_expert *child, size_t n, const size_t *index, double beta, poe_expert **out,
@@ -323,7 +345,7 @@ poe_status poei_marginal_create(const poe_expert *child, size_t n, const size_t 
   if (status == POE_OK && !(beta > 0.0)) {
     status = poe_error_set(error, POE_E_DOMAIN, "beta must be positive, not %g", beta);
   }
-  marginal *self = status == POE_OK ? poei_node_new(sizeof *self, full - n, 1, &child, error) : NULL;
+  poei_marginal *self = status == POE_OK ? poei_node_new(sizeof *self, full - n, 1, &child, error) : NULL;
   if (self != NULL) {
     self->n = n;
     self->full = full;
@@ -335,7 +357,13 @@ poe_status poei_marginal_create(const poe_expert *child, size_t n, const size_t 
       status = poe_error_set(error, POE_E_MEMORY, "out of memory");
     } else {
       set_traits(self, latent);
-      status = poei_node_wrap(&marginal_ops, self, out, error);
+      status = choose_route(self, error);
+      if (status == POE_OK) {
+        set_capabilities(self);
+        status = poei_node_wrap(&marginal_ops, self, out, error);
+      } else {
+        marginal_destroy(self);
+      }
     }
   } else if (status == POE_OK) {
     status = POE_E_MEMORY;
@@ -345,24 +373,37 @@ poe_status poei_marginal_create(const poe_expert *child, size_t n, const size_t 
 }
 
 double poei_marginal_beta(const poe_expert *expert) {
-  return ((const marginal *)poe_expert_self(expert))->beta;
+  return ((const poei_marginal *)poe_expert_self(expert))->beta;
 }
 
 size_t poei_marginal_count(const poe_expert *expert) {
-  return ((const marginal *)poe_expert_self(expert))->n;
+  return ((const poei_marginal *)poe_expert_self(expert))->n;
 }
 
 const size_t *poei_marginal_latent(const poe_expert *expert) {
-  return ((const marginal *)poe_expert_self(expert))->latent;
+  return ((const poei_marginal *)poe_expert_self(expert))->latent;
+}
+
+size_t poei_marginal_points(const poe_expert *expert) {
+  const poei_marginal *self = poe_expert_self(expert);
+  if (self->route != POEI_MARGINAL_LINE) {
+    return self->route == POEI_MARGINAL_SUM ? self->states : 0;
+  }
+  bool nested = poei_node_kind_of(self->inner) == POEI_NODE_marginal && self->inner != self->node.child[0];
+  return POEI_LINE_ROWS * (nested ? poei_marginal_points(self->inner) : 1);
+}
+
+bool poei_marginal_integrates(const poe_expert *expert) {
+  return ((const poei_marginal *)poe_expert_self(expert))->route == POEI_MARGINAL_LINE;
 }
 
 const size_t *poei_marginal_free(const poe_expert *expert) {
-  return ((const marginal *)poe_expert_self(expert))->free;
+  return ((const poei_marginal *)poe_expert_self(expert))->free;
 }
 
 static poe_status marginal_rebuild(const poei_node *node, const poe_expert *const *children, poe_expert **out,
                                    poe_error *error) {
-  const marginal *self = (const marginal *)node;
+  const poei_marginal *self = (const poei_marginal *)node;
   return poei_marginal_create(children[0], self->n, self->latent, self->beta, out, error);
 }
 

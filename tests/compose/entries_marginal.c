@@ -1,7 +1,8 @@
-/* Conformance entries of marginal: finite latent values at several temperatures, and draws from a joint density. */
+/* Conformance entries of marginal: finite latent values at several temperatures, continuous ones by quadrature and by
+ * search, and draws from a joint density. */
 #include <math.h>
 
-#include "tests/compose/build.h"
+#include "tests/compose/curves.h"
 #include "tests/conformance/conformance.h"
 
 static const double latent_log[6] = {0.5, -0.3, 1.2, -INFINITY, 0.0, -1.0};
@@ -123,10 +124,105 @@ static double drawn_value(const double *x) {
   return -0.5 * quadratic - 0.5 * log(det) - 1.5 * log(2.0 * acos(-1.0));
 }
 
+/* ---- continuous latent coordinates ---- */
+
+static const poe_support line = {POE_CONTINUOUS, -INFINITY, INFINITY, true, true};
+static const poe_support unit = {POE_CONTINUOUS, 0.0, 1.0, true, true};
+static const poe_support three = {POE_DISCRETE, 0.0, 2.0, false, false};
+
+/* x0, x1 | h ~ N(h, 1), N(-h, 2), h ~ N(0, 1.5): Gaussian, which the node does not know. */
+static double shared(const double *x, double *grad) {
+  grad[0] = x[2] - x[0];
+  grad[1] = -(x[1] + x[2]) / 4.0;
+  grad[2] = -grad[0] + grad[1] - x[2] / 2.25;
+  return log_normal(x[0], x[2], 1.0) + log_normal(x[1], -x[2], 2.0) + log_normal(x[2], 0.0, 1.5);
+}
+
+static double shared_answer(const double *x) {
+  double a = 3.25, b = 6.25, c = -2.25, det = a * b - c * c; /* the covariance of x0, x1 */
+  return -0.5 * (b * x[0] * x[0] - 2.0 * c * x[0] * x[1] + a * x[1] * x[1]) / det - 0.5 * log(det) -
+         log(2.0 * acos(-1.0));
+}
+
+/* x0^h (1 - h)^k with k in 0..2 and h in (0, 1): latent h and k, beta 2; x1 Gaussian around k. */
+static double bounded(const double *x, double *grad) {
+  grad[0] = x[2] / x[0];
+  grad[1] = x[3] - x[1];
+  grad[2] = log(x[0]) - x[3] / (1.0 - x[2]);
+  grad[3] = 0.0;
+  return x[2] * log(x[0]) + x[3] * log1p(-x[2]) + log_normal(x[1], x[3], 1.0);
+}
+
+static double bounded_answer(const double *x) {
+  double r = 2.0 * log(x[0]), sum = 0.0; /* int e^(r h) (1 - h)^2k dh by Simpson */
+  for (int k = 0; k < 3; k++) {
+    double part = 0.0;
+    for (int i = 0; i <= 2000; i++) {
+      double h = i / 2000.0, w = i == 0 || i == 2000 ? 1.0 : i % 2 == 1 ? 4.0 : 2.0;
+      part += w * exp(r * h) * pow(1.0 - h, 2.0 * k) / 6000.0;
+    }
+    sum += part * exp(2.0 * log_normal(x[1], k, 1.0));
+  }
+  return 0.5 * log(sum);
+}
+
+static const poe_support shared_support[3] = {line, line, line};
+static const poe_support bounded_support[4] = {{POE_CONTINUOUS, 0.0, INFINITY, true, true}, line, unit, three};
+
+static poe_status build_curve(size_t dim, const poe_support *support, tree_function f, double beta, poe_expert **expert,
+                              poe_error *error) {
+  tree t = {0};
+  size_t latent[2] = {2, 3};
+  const poe_expert *child = tree_curve(&t, dim, support, f, true);
+  poe_expert *made = NULL;
+  if (t.status == POE_OK) {
+    t.status = poei_marginal_create(child, dim - 2, latent, beta, &made, &t.error);
+  }
+  poe_status status = tree_finish(&t, made, expert, error);
+  poe_expert_release(made);
+  return status;
+}
+
+static poe_status integrated(poe_expert **expert, poe_error *error) {
+  return build_curve(3, shared_support, shared, 1.0, expert, error);
+}
+
+static poe_status beside_values(poe_expert **expert, poe_error *error) {
+  return build_curve(4, bounded_support, bounded, 2.0, expert, error);
+}
+
+static void positive_points(size_t n, size_t d, double *x) {
+  points(n, d, x);
+  for (size_t i = 0; i < n; i++) {
+    x[i * d] = poet_spread(i, 0, 0.2, 6.0);
+  }
+}
+
+static poe_status maximised(poe_expert **expert, poe_error *error) {
+  return build_curve(3, shared_support, shared, INFINITY, expert, error);
+}
+
+/* The best h: precision times h = x0 - x1 / 4. */
+static double maximised_value(const double *x) {
+  double at[3] = {x[0], x[1], (x[0] - x[1] / 4.0) / (1.0 + 0.25 + 1.0 / 2.25)}, unused[3];
+  return shared(at, unused);
+}
+
 static const poet_case marginal_cases[] = {
     {.name = "sum over two latent variables", .build = summed, .points = points, .log_density = summed_value},
     {.name = "sum at beta 1/2", .build = warm, .points = points, .log_density = warm_value},
     {.name = "profile", .build = profile, .points = points, .log_density = profile_value},
+    {.name = "integral over one coordinate",
+     .build = integrated,
+     .points = points,
+     .log_density = shared_answer,
+     .tolerance = 1e-9},
+    {.name = "integral over an interval, beside values, at beta 2",
+     .build = beside_values,
+     .points = positive_points,
+     .log_density = bounded_answer,
+     .tolerance = 1e-9},
+    {.name = "profile over one coordinate", .build = maximised, .points = points, .log_density = maximised_value},
     {.name = "joint drawn without its latent", .build = drawn, .log_density = drawn_value, .sample = POET_SAMPLE_STEIN},
 };
 POET_ENTRY(marginal, marginal_cases);

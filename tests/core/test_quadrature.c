@@ -7,6 +7,7 @@
 #include "core/alloc.h"
 #include "core/numerics.h"
 #include "core/quadrature.h"
+#include "core/quadrature_rule.h"
 #include "tests/support/check.h"
 
 typedef double (*density)(const double *x, const double *p);
@@ -419,11 +420,31 @@ static void test_out_of_memory(void **state) {
   poei_alloc_fail_at(0);
 }
 
+/* The weights of a cell's points integrate what the cell does: x^7 (1 + x) over [0.5, 2], exactly but for rounding. */
+static void test_weights(void **state) {
+  (void)state;
+  poei_axis axis = poei_axis_make(-4.0, 5.0, NULL);
+  poei_cell cell = {.low = {0.5, 0.0}, .high = {2.0, 1.0}};
+  double x[POEI_LINE], slope[POEI_LINE], weight[POEI_LINE], value[POEI_LINE], log_value[POEI_LINE], sum = 0.0;
+  poei_cell_points(1, &axis, &cell, x, slope);
+  poei_line_weights(&cell, weight);
+  for (size_t k = 0; k < POEI_LINE; k++) {
+    double f = pow(x[k], 7.0) * (1.0 + x[k]);
+    log_value[k] = log(f) + slope[k];
+    sum += weight[k] * f;
+  }
+  poei_cell_rule(1, &axis, &cell, log_value, value);
+  double exact = (256.0 - pow(0.5, 8.0)) / 8.0 + (512.0 - pow(0.5, 9.0)) / 9.0;
+  check_close(sum, exact, 0.0, 1e-14);
+  check_close(exp(cell.log_value), exact, 0.0, 1e-14);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_gaussians),       cmocka_unit_test(test_any_height), cmocka_unit_test(test_tails_and_ends),
       cmocka_unit_test(test_discontinuities), cmocka_unit_test(test_many_peaks), cmocka_unit_test(test_two_dimensions),
-      cmocka_unit_test(test_spots),           cmocka_unit_test(test_refusals),   cmocka_unit_test(test_out_of_memory),
+      cmocka_unit_test(test_spots),           cmocka_unit_test(test_weights),    cmocka_unit_test(test_refusals),
+      cmocka_unit_test(test_out_of_memory),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,190 @@
+/* Programs with marginals that are integrated row by row, from text to log Z, draws and refusals: scale mixtures of
+ * Gaussians, which are Student t densities; and a chain of latent values that is summed out row by row. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "compose/plan.h"
+#include "core/numerics.h"
+#include "tests/answer/fixture.h"
+#include "tests/support/check.h"
+
+static const char program[] =
+    "var x : real\n"
+    "var l : real in (0, inf)\n"
+    "var y, h : real[3]\n"
+    "scales(u) = marginal(formula(u, l | log_density=0.5*log(l) - 0.5*l*u^2 - 0.918938533204672742) * "
+    "gamma(l | shape=2.5, rate=2.5), over=l)\n"
+    "t = scales(x)\n"
+    "held = gaussian(y | mean=0, sd=2) * scales(y[0])\n"
+    "mix = normalise(t) or gaussian(x | mean=4, sd=1)\n"
+    "ratio = t / student_t(x | df=5, loc=0, scale=1)^0.5\n"
+    "most = profile(formula(x, l | log_density=log(l) - l*(1 + x^2/2)) * gaussian(x | mean=0, sd=3), over=l)\n"
+    "ring = marginal(formula(y, l | log_density=1.5*log(l) - 0.5*l*sum(y^2)) * gamma(l | shape=2, rate=2), over=l)\n"
+    "whole = gaussian(y | mean=0, sd=1) * ring\n"
+    "half = gaussian(y | mean=0, sd=1) * ring^1.5\n"
+    "var z : real[14]\n"
+    "var s : binary[14]\n"
+    "chain = product(i in 0:13 -> table(s[i], s[i+1] | log=[[0.4, -0.4], [-0.4, 0.7]])) * "
+    "product(i in 0:14 -> formula(z[i], s[i] | energy=(z[i] - 2*s[i] + 0.3*sin(z[i]))^2))\n"
+    "seen = marginal(chain, over=s, beta=0.6)\n"
+    "most_seen = profile(chain, over=s)\n"
+    "deep = marginal(formula(y[0], h | energy=(y[0] - h[0]*h[1]*h[2])^2 + sum(h^2)/2), over=h)^1.5\n";
+
+static poei_plan *solve(fixture *f, const char *target, poei_solved *solved) {
+  poe_error error = {0};
+  check_ok(poei_solve(&f->session, target, solved, &error), error);
+  return solved->plan;
+}
+
+/* int f over the line by the trapezoid rule, step 1/1000. */
+static double trapezoid(double (*f)(double x), double reach) {
+  double sum = 0.0;
+  for (double x = -reach; x <= reach; x += 1e-3) {
+    sum += 1e-3 * f(x);
+  }
+  return sum;
+}
+
+static double student(double x) {
+  return exp(lgamma(3.0) - lgamma(2.5) - 0.5 * log(5.0 * POEI_PI) - 3.0 * log1p(x * x / 5.0));
+}
+
+static double held_density(double x) {
+  return student(x) * exp(poei_normal_log_pdf(x / 2.0) - log(2.0));
+}
+
+static double ratio_density(double x) {
+  return sqrt(student(x));
+}
+
+/* max over l of log l - l r is -log r - 1 */
+static double most_density(double x) {
+  return exp(-log(1.0 + 0.5 * x * x) - 1.0 + poei_normal_log_pdf(x / 3.0) - log(3.0));
+}
+
+static void log_z_is_that_of_the_closed_forms(void **state) {
+  (void)state;
+  static const char *const target[5] = {"t", "held", "mix", "ratio", "most"};
+  double expected[5] = {0.0, log(trapezoid(held_density, 30.0)), 0.0, log(trapezoid(ratio_density, 9e3)),
+                        log(trapezoid(most_density, 60.0))};
+  fixture f;
+  fixture_open(&f, "latent.poe", program, 0);
+  for (size_t k = 0; k < 5; k++) {
+    poei_solved solved;
+    const poei_plan *plan = solve(&f, target[k], &solved);
+    assert_true(plan->has_log_z);
+    /* (1 + x^2/5)^-1.5 has 1e-7 of its mass beyond what the trapezoid saw */
+    check_close(plan->log_z, expected[k], k == 3 ? 2e-7 : 1e-7, 0.0);
+    poei_solved_free(&solved);
+  }
+  fixture_close(&f);
+}
+
+static int ascending(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+/* Kolmogorov's distance of 4000 draws; false alarms 1e-6 of the time. */
+static void draws_are_student(void **state) {
+  (void)state;
+  enum { N = 4000 };
+  fixture f;
+  poei_solved solved;
+  poe_error error = {0};
+  fixture_open(&f, "latent.poe", program, 0);
+  const poei_plan *plan = solve(&f, "t", &solved);
+  assert_int_equal(plan->method, POEI_METHOD_QUADRATURE);
+  static double x[N];
+  static poe_rng at[N];
+  for (uint32_t i = 0; i < N; i++) {
+    at[i] = poe_rng_seed(7);
+    at[i].chain = i;
+  }
+  poe_scratch *scratch = poe_scratch_create(poe_expert_scratch(plan->sampler, POE_WANT_SAMPLE, N));
+  assert_non_null(scratch);
+  check_ok(poe_expert_sample(plan->sampler, (poe_rows_out){N, 1, 1, x}, at, scratch, &error), error);
+  poe_scratch_destroy(scratch);
+  qsort(x, N, sizeof *x, ascending);
+  double distance = 0.0;
+  for (size_t i = 0; i < N; i++) {
+    double p = poei_student_cdf(x[i], 5.0);
+    distance = fmax(distance, fmax((double)(i + 1) / N - p, p - (double)i / N));
+  }
+  assert_true(poei_kolmogorov_tail(distance * sqrt((double)N)) > 1e-6);
+  poei_solved_free(&solved);
+  fixture_close(&f);
+}
+
+/* With a whole number of copies the state is drawn with its latent coordinates; else through its values. */
+static void the_route_follows_the_power(void **state) {
+  (void)state;
+  fixture f;
+  poei_solved solved;
+  poe_error error = {0};
+  fixture_open(&f, "latent.poe", program, 0);
+  assert_int_equal(solve(&f, "whole", &solved)->method, POEI_METHOD_JOINT);
+  assert_true((poe_expert_traits(solved.plan->expert)->capabilities & POE_CAN_EVAL) != 0);
+  poei_solved_free(&solved);
+  assert_int_equal(solve(&f, "half", &solved)->method, POEI_METHOD_SMC);
+  poei_solved_free(&solved);
+  check_fails(poei_solve(&f.session, "deep", &solved, &error), POE_E_CAPABILITY, error, "beta = 1 to the power 1.5");
+  assert_int_equal(error.line, 18);
+  assert_non_null(strstr(error.hint, "beta = 0.75 (or the power 2) makes it 2"));
+  fixture_close(&f);
+}
+
+/* (1/beta) log sum_s exp(beta f(z, s)) by the forward recursion; gradient[14] by finite differences of it. */
+static double forward(const double *z, double beta) {
+  static const double pair[2][2] = {{0.4, -0.4}, {-0.4, 0.7}};
+  double a[2] = {0.0, 0.0};
+  for (int i = 0; i < 14; i++) {
+    double next[2];
+    for (int s = 0; s < 2; s++) {
+      double r = z[i] - 2.0 * s + 0.3 * sin(z[i]);
+      next[s] = (i == 0 ? 0.0 : poei_log_add(a[0] + beta * pair[0][s], a[1] + beta * pair[1][s])) - beta * r * r;
+    }
+    a[0] = next[0];
+    a[1] = next[1];
+  }
+  return poei_log_add(a[0], a[1]) / beta;
+}
+
+/* 2^14 joint values of the latent coordinates: eliminated at the point. A profile over them has no such route. */
+static void many_values_are_eliminated(void **state) {
+  (void)state;
+  fixture f;
+  poei_solved solved;
+  poe_error error = {0};
+  double z[14], value, grad[14];
+  fixture_open(&f, "latent.poe", program, 0);
+  check_ok(poei_solve_values(&f.session, "seen", &solved, &error), error);
+  for (int i = 0; i < 14; i++) {
+    z[i] = 0.3 * i - 2.0;
+  }
+  check_ok(poei_evaluate_rows(&f.session, solved.plan->expert, (poe_rows){1, 14, 14, z}, &value, grad, &error), error);
+  check_close(value, forward(z, 0.6), 1e-12, 1e-12);
+  for (int i = 0; i < 14; i++) {
+    double here = z[i], up, down;
+    z[i] = here + 1e-5;
+    up = forward(z, 0.6);
+    z[i] = here - 1e-5;
+    down = forward(z, 0.6);
+    z[i] = here;
+    check_close(grad[i], (up - down) / 2e-5, 1e-8, 1e-8);
+  }
+  poei_solved_free(&solved);
+  check_fails(poei_solve(&f.session, "most_seen", &solved, &error), POE_E_CAPABILITY, error, "1.64e+04 joint values");
+  fixture_close(&f);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(log_z_is_that_of_the_closed_forms),
+      cmocka_unit_test(draws_are_student),
+      cmocka_unit_test(many_values_are_eliminated),
+      cmocka_unit_test(the_route_follows_the_power),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
