@@ -1,16 +1,83 @@
 /* Draws through another density: a marginal by its joint density, a mixed target by its continuous marginal.
  *
  * Joint: the latent coordinates of a draw are left out. Marginal: the discrete coordinates of a draw are exact given
- * its continuous ones, by the target's values at all their joint values (so that estimates from the draws are
- * Rao-Blackwellised in distribution: no discrete move was ever proposed).
+ * its continuous ones (compose/exact/summed.h): no discrete move was ever proposed.
  */
-#include <math.h>
+#include "answer/draw_latent.h"
+
 #include <string.h>
 
-#include "answer/draw_latent.h"
+#include "compose/exact/summed.h"
 #include "core/alloc.h"
-#include "core/numerics.h"
 #include "sampler/draws.h"
+
+/* ---- discrete coordinates given the others ---- */
+
+/* Rows of a mixed target in tiles over the pool. */
+typedef struct given_job {
+  const poe_expert *summed;
+  size_t n, dim, draws, probabilities;
+  double *x;        /* [n, dim]; draws: completed in place ...        */
+  poe_rng at;       /* ... from here                                  */
+  double *p;        /* [n, probabilities] or NULL: draws              */
+  poe_rng *address; /* [workers, TILE]                                */
+  poe_scratch **scratch;
+  poe_error *errors; /* [workers] */
+} given_job;
+
+static poe_status given_tile(void *context, size_t index, size_t worker) {
+  given_job *job = context;
+  size_t first = index * POEI_TILE, count = job->n - first < POEI_TILE ? job->n - first : POEI_TILE;
+  poe_scratch *scratch = job->scratch[worker];
+  double *x = job->x + first * job->dim;
+  if (job->p != NULL) {
+    return poei_summed_marginals(job->summed, count, x, job->p + first * job->probabilities, scratch,
+                                 &job->errors[worker]);
+  }
+  poe_rng *at = job->address + worker * POEI_TILE;
+  for (size_t i = 0; i < count; i++) {
+    at[i] = job->at;
+    at[i].chain = (uint32_t)((first + i) / job->draws);
+    at[i].step = (uint32_t)((first + i) % job->draws);
+  }
+  return poei_summed_draw(job->summed, count, x, at, scratch, &job->errors[worker]);
+}
+
+static poe_status given_run(const poei_session *session, given_job *job, poe_error *error) {
+  size_t workers = session->pool == NULL ? 1 : poei_pool_threads(session->pool);
+  job->scratch = poei_calloc(workers, sizeof(poe_scratch *));
+  job->errors = poei_calloc(workers, sizeof *job->errors);
+  job->address = poei_alloc(workers * POEI_TILE, sizeof *job->address);
+  bool memory = job->scratch != NULL && job->errors != NULL && job->address != NULL;
+  for (size_t w = 0; w < workers && memory; w++) {
+    job->scratch[w] = poe_scratch_create(poei_summed_scratch(job->summed));
+    memory = job->scratch[w] != NULL;
+  }
+  poe_status status = memory ? poei_pool_run(session->pool, (job->n + POEI_TILE - 1) / POEI_TILE, given_tile, job)
+                             : poe_error_set(error, POE_E_MEMORY, "out of memory for %zu draws", job->n);
+  for (size_t w = 0; w < workers && memory && status != POE_OK; w++) {
+    if (job->errors[w].status == status && error != NULL) {
+      *error = job->errors[w];
+    }
+  }
+  for (size_t w = 0; w < workers && job->scratch != NULL; w++) {
+    poe_scratch_destroy(job->scratch[w]);
+  }
+  poei_free(job->scratch);
+  poei_free(job->errors);
+  poei_free(job->address);
+  return status;
+}
+
+poe_status poei_given_marginals(const poei_session *session, const poei_plan *plan, size_t n, const double *x,
+                                double *p, poe_error *error) {
+  given_job job = {.summed = plan->discrete, .n = n, .dim = plan->dim, .p = p};
+  job.probabilities = poei_summed_probabilities(plan->discrete);
+  job.x = (double *)(uintptr_t)x; /* probabilities leave it as it is */
+  return given_run(session, &job, error);
+}
+
+/* ---- draws ---- */
 
 /* The part's draws without what is left over: x[., dim] at the front of x[., part dim]. */
 static void leave_out(poei_draws *draws, size_t dim) {
@@ -20,101 +87,21 @@ static void leave_out(poei_draws *draws, size_t dim) {
   draws->dim = dim;
 }
 
-/* The discrete coordinates of a plan and their joint values. */
-typedef struct completion {
-  const poei_plan *plan;
-  size_t n, states;
-  size_t *index; /* [n] discrete coordinates     */
-  double *row;   /* [states, dim]                */
-  double *logp;  /* [states]                     */
-  poei_runner *runner;
-} completion;
-
-static void completion_free(completion *c) {
-  poei_free(c->index);
-  poei_free(c->row);
-  poei_free(c->logp);
-  poei_runner_close(c->runner);
-}
-
-static poe_status completion_make(const poei_session *session, const poei_plan *plan, completion *c, poe_error *error) {
-  const poe_traits *traits = poe_expert_traits(plan->expert);
-  size_t d = plan->dim, numbers = 0;
-  *c = (completion){.plan = plan, .states = 1, .index = poei_alloc(d, sizeof *c->index)};
-  for (size_t j = 0; c->index != NULL && j < d; j++) {
-    if (traits->support[j].kind == POE_DISCRETE) {
-      c->index[c->n++] = j;
-      c->states *= (size_t)(traits->support[j].high - traits->support[j].low) + 1; /* few: the planner has counted */
-    }
-  }
-  if (poei_mul_size(c->states, d, &numbers)) {
-    c->row = poei_alloc(numbers, sizeof *c->row);
-    c->logp = poei_alloc(c->states, sizeof *c->logp);
-  }
-  if (c->index == NULL || c->row == NULL || c->logp == NULL) {
-    return poe_error_set(error, POE_E_MEMORY, "out of memory");
-  }
-  for (size_t s = 0; s < c->states; s++) {
-    size_t left = s;
-    for (size_t k = c->n; k-- > 0;) {
-      const poe_support *support = &traits->support[c->index[k]];
-      size_t values = (size_t)(support->high - support->low) + 1;
-      c->row[s * d + c->index[k]] = support->low + (double)(left % values);
-      left /= values;
-    }
-  }
-  return poei_runner_open(session, poe_expert_scratch(plan->expert, POE_WANT_LOGP, POEI_TILE), &c->runner, error);
-}
-
-/* The discrete coordinates of x[dim], whose continuous ones are there, and its log-density. */
-static poe_status complete_one(completion *c, poe_rng at, double *x, double *logp, poe_error *error) {
-  size_t d = c->plan->dim, n = c->plan->parts[0]->dim;
-  const size_t *continuous = c->plan->part_index[0];
-  for (size_t s = 0; s < c->states; s++) {
-    for (size_t j = 0; j < n; j++) {
-      c->row[s * d + continuous[j]] = x[continuous[j]];
-    }
-  }
-  poe_rows rows = {c->states, d, d, c->row};
-  poe_status status = poei_runner_rows(c->runner, c->plan->expert, rows, c->logp, NULL, error);
-  if (status != POE_OK) {
-    return status;
-  }
-  double total = poei_log_sum_exp(c->logp, c->states, 1), sum = 0.0;
-  poe_stream stream = poe_stream_open(at);
-  double u = poe_stream_uniform(&stream);
-  size_t taken = 0;
-  for (size_t s = 0; s < c->states; s++) { /* the last possible one where rounding keeps the sum below u */
-    sum += exp(c->logp[s] - total);
-    taken = c->logp[s] > -INFINITY ? s : taken;
-    if (sum > u && c->logp[s] > -INFINITY) {
-      break;
-    }
-  }
-  memcpy(x, c->row + taken * d, d * sizeof *x);
-  *logp = c->logp[taken];
-  return POE_OK;
-}
-
 static poe_status complete(const poei_session *session, const poei_plan *plan, uint64_t seed, poei_draws *draws,
                            poe_error *error) {
-  completion c;
   size_t d = plan->dim, n = draws->dim, count = draws->chains * draws->draws, numbers = 0;
   double *x = poei_mul_size(count, d, &numbers) ? poei_calloc(numbers, sizeof *x) : NULL;
-  poe_status status = x == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory for %zu draws", count)
-                                : completion_make(session, plan, &c, error);
-  poe_rng at = poe_rng_seed(poei_part_seed(seed, 1));
-  for (size_t i = 0; i < count && status == POE_OK; i++) {
+  if (x == NULL) {
+    return poe_error_set(error, POE_E_MEMORY, "out of memory for %zu draws", count);
+  }
+  for (size_t i = 0; i < count; i++) {
     for (size_t j = 0; j < n; j++) {
       x[i * d + plan->part_index[0][j]] = draws->x[i * n + j];
     }
-    at.chain = (uint32_t)(i / draws->draws);
-    at.step = (uint32_t)(i % draws->draws);
-    status = complete_one(&c, at, x + i * d, &draws->lp[i], error);
   }
-  if (x != NULL) {
-    completion_free(&c);
-  }
+  given_job job = {.summed = plan->discrete, .n = count, .dim = d, .draws = draws->draws, .x = x};
+  job.at = poe_rng_seed(poei_part_seed(seed, 1));
+  poe_status status = given_run(session, &job, error);
   if (status != POE_OK) {
     poei_free(x);
     return status;

@@ -1,5 +1,5 @@
 /* Plans through another density: the joint of a marginal that cannot be evaluated, the continuous marginal of a target
- * with a few discrete values (latent.h). */
+ * with discrete coordinates (latent.h). */
 #include "compose/exact/choose_parts.h"
 
 #include "compose/exact/discrete.h"
@@ -31,10 +31,11 @@ static poe_status plan_through(const poei_chooser *choose, const poe_expert *oth
   }
   plan->method = method;
   plan->exact = part->exact;
-  const char *how = method == POEI_METHOD_JOINT
-                        ? "drawn together with its latent variables"
-                        : "its continuous coordinates by themselves, the others exactly given them";
-  return poei_choose_reason(plan, poei_format("%s (%s: %s)", how, poei_method_word(part->method), part->reason), error);
+  const char *how =
+      method == POEI_METHOD_JOINT
+          ? "the latent variables are not integrated out: they are drawn along, and left out of the draws"
+          : "its discrete coordinates are summed out of the density; they are drawn exactly given the others";
+  return poei_choose_reason(plan, poei_format("%s (%s)", how, poei_method_word(part->method)), error);
 }
 
 /* The first leaf that cannot be evaluated; NULL: none. */
@@ -53,21 +54,18 @@ static const poe_expert *blind_leaf(const poe_expert *expert) {
  * of it. */
 poe_status poei_route_blind(const poei_chooser *choose, poe_error *error) {
   poe_expert *joint = NULL;
-  const char *why = NULL;
   bool done = false;
   poe_status status = poei_route_elimination(choose, &done, error);
   if (status != POE_OK || done) {
     return status;
   }
-  status = poei_latent_joint(choose->plan->expert, &joint, &why, error);
+  status = poei_latent_joint(choose->plan->expert, &joint, NULL, error);
   const poe_expert *leaf = joint == NULL ? blind_leaf(choose->plan->expert) : NULL;
   if (status == POE_OK && leaf != NULL && poei_boltzmann_of(leaf) != NULL) {
     return poei_boltzmann_evaluable(poei_boltzmann_of(leaf), error);
   }
   if (status == POE_OK && joint == NULL) {
-    poe_error_set(error, POE_E_CAPABILITY, "the log-density of the target cannot be evaluated%s%s",
-                  why == NULL ? "" : ": ", why == NULL ? "" : why);
-    return POE_E_CAPABILITY;
+    return poei_latent_refuse(choose->plan->expert, error);
   }
   if (status == POE_OK) {
     status = plan_through(choose, joint, NULL, POEI_METHOD_JOINT, error);
@@ -76,15 +74,46 @@ poe_status poei_route_blind(const poei_chooser *choose, poe_error *error) {
   return status;
 }
 
-/* Discrete coordinates with few joint values beside continuous ones. */
-poe_status poei_route_mixed(const poei_chooser *choose, bool *done, poe_error *error) {
-  poe_expert *marginal = NULL;
-  size_t n = 0, *continuous = NULL;
-  poe_status status = poei_latent_continuous(choose->plan->expert, &marginal, &n, &continuous, error);
-  if (status == POE_OK && marginal != NULL) {
-    *done = true;
-    status = plan_through(choose, marginal, continuous, POEI_METHOD_MARGINAL, error);
+/* A marginal that every point would have to be integrated for is drawn with its latent coordinates, where that is
+ * possible and quadrature of quadrature would take too long or is none. */
+poe_status poei_route_replicas(const poei_chooser *choose, bool *done, poe_error *error) {
+  enum { FEW_POINTS = 2000 };
+  poei_parts parts;
+  poe_expert *joint = NULL;
+  size_t most = 0;
+  poe_status status = poei_parts_open(choose->plan->expert, POEI_OPEN_ALL, &parts, NULL, error);
+  if (status != POE_OK) {
+    return status;
   }
-  poe_expert_release(marginal);
+  for (size_t i = 0; i < parts.n; i++) {
+    const poe_expert *own = parts.item[i].expert;
+    if (poei_node_kind_of(own) == POEI_NODE_marginal && poei_marginal_integrates(own)) {
+      most = poei_marginal_points(own) > most ? poei_marginal_points(own) : most;
+    }
+  }
+  poei_parts_free(&parts);
+  if (most > FEW_POINTS || (most > 0 && choose->plan->dim > 2)) {
+    status = poei_latent_joint(choose->plan->expert, &joint, NULL, error);
+  }
+  if (status == POE_OK && joint != NULL) {
+    *done = true;
+    status = plan_through(choose, joint, NULL, POEI_METHOD_JOINT, error);
+  }
+  poe_expert_release(joint);
+  return status;
+}
+
+/* Discrete coordinates beside continuous ones. */
+poe_status poei_route_mixed(const poei_chooser *choose, bool *done, poe_error *error) {
+  poei_mixed mixed;
+  poe_status status = poei_mixed_find(choose->plan->expert, choose->options, &mixed, choose->refusal, error);
+  if (status == POE_OK && mixed.marginal != NULL) {
+    size_t *continuous = mixed.continuous;
+    *done = true;
+    choose->plan->discrete = poe_expert_retain(mixed.summed);
+    mixed.continuous = NULL; /* the plan's from here on */
+    status = plan_through(choose, mixed.marginal, continuous, POEI_METHOD_MARGINAL, error);
+  }
+  poei_mixed_free(&mixed);
   return status;
 }
