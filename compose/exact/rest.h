@@ -1,5 +1,4 @@
-/* Almost exact targets: a sparse Gaussian of which the other factors read only a few coordinates. Inside compose/ only.
- */
+/* Almost exact targets: a Gaussian of which the other factors read only some coordinates. Inside compose/ only. */
 #ifndef POE_COMPOSE_EXACT_REST_H
 #define POE_COMPOSE_EXACT_REST_H
 
@@ -18,7 +17,14 @@ typedef struct poei_rest {
   double *gain;        /* [n, n_read]; rows of coordinates that are read are 0  */
 } poei_rest;
 
-poe_status poei_rest_find(const poe_expert *target, poei_rest *found, poe_error *error);
+/* dense: dense Gaussians count too, not only sparse ones. */
+poe_status poei_rest_find(const poe_expert *target, bool dense, poei_rest *found, poe_error *error);
 void poei_rest_free(poei_rest *rest);
+/* The same where the Gaussian factors have no finite integral on their own, but one over the coordinates that no other
+ * factor reads, given those that others do: exp(-(y - x)^2 / 2) beside a density of x (rest_conditional.c). */
+poe_status poei_rest_conditional(const poe_expert *target, poei_rest *found, poe_error *error);
+/* A product of a mixture of few Gaussians and other factors over one or two coordinates, multiplied out: a mixture of
+ * products of the kind above. *out stays NULL when the target is something else. */
+poe_status poei_rest_mixture(const poe_expert *target, poe_expert **out, poe_error *error);
 
 #endif

@@ -18,6 +18,7 @@
 #include "compose/exact/truncated.h"
 #include "core/alloc.h"
 #include "experts/closed.h"
+#include "experts/formula.h"
 
 typedef enum wanted { ONE_GAUSSIAN, GAUSSIANS, TABLES } wanted;
 
@@ -311,12 +312,13 @@ static poe_status fuse_product(const poe_expert *expert, wanted what, size_t lim
   if (status == POE_OK && fused > 0) {
     size_t dim = parts.item[parts.n - 1].n;
     status = poei_parts_close(&parts, out, error);
-    *text = status == POE_OK ? poei_format("%zu factors became one %s over %zu coordinates", fused,
-                                           what == TABLES         ? "table"
-                                           : what == ONE_GAUSSIAN ? "Gaussian"
-                                                                  : "mixture of Gaussians",
-                                           dim)
-                             : NULL;
+    *text = status == POE_OK
+                ? poei_format("%zu factor%s became one %s over %zu coordinate%s", fused, fused == 1 ? "" : "s",
+                              what == TABLES         ? "table"
+                              : what == ONE_GAUSSIAN ? "Gaussian"
+                                                     : "mixture of Gaussians",
+                              dim, dim == 1 ? "" : "s")
+                : NULL;
   }
   poei_free(member);
   poei_free(group);
@@ -327,10 +329,12 @@ static poe_status fuse_product(const poe_expert *expert, wanted what, size_t lim
 
 /* ---- the rules ---- */
 
-/* Nodes that have a closed form of their own; a slice of a larger space would be flat there, so it stays. */
+/* Nodes that have a closed form of their own, and formulas that do; a slice of a larger space would be flat there, so
+ * it stays. */
 static bool closes(const poe_expert *expert, poe_coordinate_kind kind) {
   poei_node_kind node = poei_node_kind_of(expert);
-  if (node == POEI_NODE_LEAF || node == POEI_NODE_transform || !offers_form(expert, kind)) {
+  if ((node == POEI_NODE_LEAF && !poei_formula_is(expert)) || node == POEI_NODE_transform ||
+      !offers_form(expert, kind)) {
     return false;
   }
   return node != POEI_NODE_slice ||
@@ -363,8 +367,10 @@ static poe_status rewrite(const poe_expert *expert, wanted what, size_t limit, p
   }
   poe_status status = close_node(expert, what, limit, out, error);
   if (status == POE_OK && *out != NULL) {
+    poei_node_kind kind = poei_node_kind_of(expert);
     *text = poei_format("a %s became a closed form over %zu coordinates",
-                        poei_node_kind_name(poei_node_kind_of(expert)), poe_expert_traits(expert)->dim);
+                        kind == POEI_NODE_LEAF ? poe_expert_ops_of(expert)->kind : poei_node_kind_name(kind),
+                        poe_expert_traits(expert)->dim);
   }
   return status;
 }

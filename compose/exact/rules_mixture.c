@@ -1,10 +1,10 @@
 /* Rewriting rules about mixtures and clamped values.
  *
  * push given: log-densities add, so clamping a product clamps its factors; a factor whose coordinates are all clamped
- * is a number. Clamping a mixture clamps its components. That brings samplable factors, closed forms and components to
- *   the surface, where the planner finds them.
- * common factor: sum_k w_k a b_k = a sum_k w_k b_k, inside a product that has other factors: a becomes a place to start
- *   sampling from. (A mixture that is the whole target stays: there each component has a plan of its own.)
+ * is a number. Clamping a mixture clamps its components; into a formula the values are written. That brings samplable
+ * factors, closed forms and components to the surface, where the planner finds them. common factor: sum_k w_k a b_k = a
+ * sum_k w_k b_k, inside a product that has other factors: a becomes a place to start sampling from. (A mixture that is
+ * the whole target stays: there each component has a plan of its own.)
  */
 #include <math.h>
 #include <stdint.h>
@@ -13,6 +13,7 @@
 #include "compose/exact/rules.h"
 #include "compose/exact/tree.h"
 #include "core/alloc.h"
+#include "experts/formula.h"
 
 /* ---- push given ---- */
 
@@ -24,6 +25,8 @@ bool poei_rule_given_applies(const poe_expert *expert) {
   case POEI_NODE_product:
   case POEI_NODE_mixture:
     return true;
+  case POEI_NODE_LEAF:
+    return poei_formula_is(poei_node_child(expert, 0));
   case POEI_NODE_normalise:
     return !isnan(poei_normalise_log_z(poei_node_child(expert, 0), NULL));
   default:
@@ -172,11 +175,16 @@ static poe_status push_into_sum(const poe_expert *expert, poe_expert **out, poe_
 poe_status poei_rule_given_rewrite(const poe_expert *expert, const poei_plan_options *options, poe_expert **out,
                                    char **what, poe_error *error) {
   (void)options;
-  poei_node_kind kind = poei_node_kind_of(poei_node_child(expert, 0));
-  poe_status status =
-      kind == POEI_NODE_product ? push_into_product(expert, out, error) : push_into_sum(expert, out, error);
+  const poe_expert *joint = poei_node_child(expert, 0);
+  poei_node_kind kind = poei_node_kind_of(joint);
+  poe_status status = kind == POEI_NODE_product ? push_into_product(expert, out, error)
+                      : kind == POEI_NODE_LEAF
+                          ? poei_formula_given(joint, poei_given_count(expert), poei_given_index(expert),
+                                               poei_given_value(expert), out, error)
+                          : push_into_sum(expert, out, error);
   if (status == POE_OK && *out != NULL) {
-    *what = poei_format("%zu given values went into a %s", poei_given_count(expert), poei_node_kind_name(kind));
+    *what = poei_format("%zu given values went into a %s", poei_given_count(expert),
+                        kind == POEI_NODE_LEAF ? poe_expert_ops_of(joint)->kind : poei_node_kind_name(kind));
   }
   return status;
 }

@@ -11,7 +11,8 @@ static const char program[] =
     "chain = gaussian(x[0] | mean=1, sd=1) * product(i in 0:399 -> linear_gaussian(x[i+1], x[i] | A=0.9, b=0.1, "
     "sd=0.5))\n"
     "steep = chain * formula(x[200] | energy=(x[200] - 1)^4)\n"
-    "square = chain * formula(x[10], x[150], x[151], x[390] | energy=(x[10] + x[150] - x[151] + x[390])^2/2)\n"
+    "square = chain * formula(x[10], x[150], x[151], x[390] | energy=expm1(log1p((x[10] + x[150] - x[151] + "
+    "x[390])^2))/2)\n"
     "seen = chain * linear_gaussian(t, x[10], x[150], x[151], x[390] | A=[[1, 1, -1, 1]], sd=1) given t = 0\n";
 
 static void solve(fixture *f, const char *target, poei_solved *solved) {
