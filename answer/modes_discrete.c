@@ -127,17 +127,20 @@ static poe_status enumerate(poei_session *session, const poe_expert *target, siz
 /* ---- elimination ---- */
 
 /* The best by exact elimination; *done stays false where the target allows none. */
-static poe_status eliminate(const poe_expert *target, const poei_plan *plan, size_t keep, poei_modes *modes, bool *done,
-                            poe_error *error) {
+static poe_status eliminate(const poei_session *session, const poe_expert *target, const poei_plan *plan, size_t keep,
+                            poei_modes *modes, bool *done, poe_error *error) {
   poei_plan *own = NULL;
   poe_error refusal = {0};
+  poei_plan_options options = poei_session_plan_options(session);
+  options.values_only = true; /* nothing is drawn */
   *done = false;
-  poe_status status = plan == NULL ? poei_plan_build(target, NULL, &own, &refusal) : POE_OK;
+  poe_status status = plan == NULL ? poei_plan_build(target, &options, &own, &refusal) : POE_OK;
   if (status == POE_OK) {
     status = poei_modes_make(keep, poe_expert_traits(target)->dim, modes, &refusal);
   }
   if (status == POE_OK) {
-    status = poei_plan_best(plan == NULL ? own : plan, NULL, keep, &modes->n, modes->x, modes->log_density, &refusal);
+    status =
+        poei_plan_best(plan == NULL ? own : plan, &options, keep, &modes->n, modes->x, modes->log_density, &refusal);
   }
   poei_plan_destroy(own);
   if (status == POE_E_CAPABILITY) {
@@ -387,7 +390,7 @@ poe_status poei_modes_find(poei_session *session, const poe_expert *target, cons
   poe_status status = POE_OK;
   bool done = false;
   if (discrete == traits->dim && states > ENUMERATED && !infinite) {
-    status = eliminate(target, plan, options->keep, modes, &done, error);
+    status = eliminate(session, target, plan, options->keep, modes, &done, error);
   }
   if (status != POE_OK || done) {
     /* that was it */

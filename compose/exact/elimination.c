@@ -45,11 +45,35 @@ static poe_status elimination_eval_add(const void *state, poe_rows rows, poe_wei
   return poe_expert_eval_add(((const elimination *)state)->target, rows, weights, out, scratch, error);
 }
 
+enum { TOGETHER = 1 << 25 }; /* numbers held at a time for draws that are made together: a quarter of a GiB */
+
+/* Where messages are made again: many draws share them. */
+static poe_status draw_together(const elimination *self, poe_rows_out rows, const poe_rng *at, poe_error *error) {
+  const poei_discrete *discrete = self->discrete;
+  size_t n = poei_field_variables(discrete->graph), most = TOGETHER / (2 * n) + 1, total;
+  most = most < rows.n ? most : rows.n;
+  size_t *x = poei_mul_size(most, n, &total) ? poei_alloc(total, sizeof *x) : NULL;
+  poe_status status = x == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory") : POE_OK;
+  for (size_t first = 0; first < rows.n && status == POE_OK; first += most) {
+    size_t count = rows.n - first < most ? rows.n - first : most;
+    status = poei_junction_draws(self->junction, count, &at[first], x, error);
+    for (size_t i = 0; i < count && status == POE_OK; i++) {
+      for (size_t j = 0; j < discrete->dim; j++) {
+        rows.x[(first + i) * rows.ld + j] = discrete->low[j] + (double)x[i * n + j];
+      }
+    }
+  }
+  poei_free(x);
+  return status;
+}
+
 static poe_status elimination_sample(const void *state, poe_rows_out rows, const poe_rng *at, poe_scratch *scratch,
                                      poe_error *error) {
-  (void)error;
   const elimination *self = state;
   const poei_discrete *discrete = self->discrete;
+  if (!poei_junction_is_kept(self->junction)) {
+    return draw_together(self, rows, at, error);
+  }
   size_t mark = poe_scratch_mark(scratch);
   size_t *x = poe_scratch_bytes(scratch, poei_field_variables(discrete->graph) * sizeof *x);
   for (size_t i = 0; i < rows.n; i++) {
@@ -110,6 +134,16 @@ bool poei_elimination_parts(const poe_expert *expert, const poei_discrete **disc
   return true;
 }
 
+bool poei_elimination_draws_together(const poe_expert *expert) {
+  const poei_discrete *discrete = NULL;
+  const poei_junction *junction = NULL;
+  return poei_elimination_parts(expert, &discrete, &junction) && !poei_junction_is_kept(junction);
+}
+
+poe_status poei_elimination_draw(const poe_expert *expert, poe_rows_out rows, const poe_rng *at, poe_error *error) {
+  return draw_together(poe_expert_self(expert), rows, at, error);
+}
+
 /* ---- the route ---- */
 
 enum { FEW_STATES = 256 }; /* joint states that are simply added up */
@@ -126,18 +160,20 @@ static bool applies(const poe_expert *target, const poei_plan_options *options, 
          poei_node_kind_of(poei_strip(target, &constant)) != POEI_NODE_mixture;
 }
 
-static char *describe(const poei_discrete *discrete, const poei_junction *junction, const poe_error *no_draws) {
+static char *describe(const poei_discrete *discrete, const poei_junction *junction, bool log_z_only,
+                      const poe_error *no_draws) {
   poei_junction_size size = poei_junction_size_of(junction);
   char hidden[48] = "", tables[32];
   if (discrete->hidden > 0) {
     snprintf(hidden, sizeof hidden, " (%zu of them hidden)", discrete->hidden);
   }
-  bool drawn = no_draws->message[0] == '\0';
+  bool drawn = no_draws->message[0] == '\0', again = drawn && !log_z_only && !poei_junction_is_kept(junction);
   return poei_format(
       "%zu discrete variables%s are eliminated one by one: treewidth %zu, at most %.3g joint states at a "
-      "time, %s of tables%s%s",
+      "time, %s of tables%s%s%s",
       discrete->dim + discrete->hidden, hidden, size.width, size.states,
-      poei_bytes_text(size.bytes, tables, sizeof tables), drawn ? "" : "; for draws, ", no_draws->message);
+      poei_bytes_text(size.bytes, tables, sizeof tables), again ? " of which some are made again" : "",
+      drawn ? "" : "; for draws, ", no_draws->message);
 }
 
 /* An order, and the elimination when it is called for: *done. */
@@ -175,7 +211,7 @@ static poe_status answer_from(const poe_expert *target, const poei_plan_options 
   }
   if (status == POE_OK && made.done) {
     made.log_z = poei_junction_log_z(junction);
-    made.reason = describe(*discrete, junction, &no_draws);
+    made.reason = describe(*discrete, junction, log_z_only, &no_draws);
     status = made.reason == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory") : POE_OK;
   }
   if (status == POE_OK && made.done && !log_z_only) {

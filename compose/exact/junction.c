@@ -57,7 +57,8 @@ static poe_status open_buckets(poei_junction *junction, poe_error *error) {
   const poei_elimination *order = &junction->order;
   junction->cardinality = poei_region_take(&junction->region, order->n, sizeof *junction->cardinality);
   junction->bucket = poei_region_take(&junction->region, order->eliminated, sizeof *junction->bucket);
-  if (junction->cardinality == NULL || junction->bucket == NULL) {
+  junction->bytes = poei_region_take(&junction->region, order->eliminated + 1, sizeof *junction->bytes);
+  if (junction->cardinality == NULL || junction->bucket == NULL || junction->bytes == NULL) {
     return no_memory(error);
   }
   for (size_t p = 0; p < order->n; p++) {
@@ -74,7 +75,27 @@ static poe_status open_buckets(poei_junction *junction, poe_error *error) {
       parent->child = p;
     }
   }
+  for (size_t p = 0; p < order->eliminated; p++) {
+    double size = 1.0;
+    for (size_t k = order->start[p]; k < order->start[p + 1]; k++) {
+      size *= (double)junction->cardinality[order->scope[k]];
+    }
+    junction->bytes[p + 1] = junction->bytes[p] + sizeof(double) * size;
+  }
   return sort_factors(junction, error);
+}
+
+/* How much is held: of log Z what is alive at one time; else all messages where they fit, or as much as fits. */
+static void decide(poei_junction *junction) {
+  const poei_elimination *order = &junction->order;
+  double limit = (double)junction->options.byte_limit;
+  bool log_z = junction->options.goal == POEI_JUNCTION_LOG_Z;
+  junction->kept = !log_z && order->size.bytes <= limit;
+  junction->needed = log_z ? order->peak_bytes : order->size.bytes;
+  if (order->found && !log_z && !junction->kept) {
+    double least = fmax(poei_descent_bytes(junction, 0.0), order->peak_bytes);
+    junction->needed = least > limit ? least : fmax(poei_descent_bytes(junction, limit), order->peak_bytes);
+  }
 }
 
 poe_status poei_junction_open(const poei_field *graph, const poei_junction_options *options, const unsigned char *phase,
@@ -104,6 +125,7 @@ poe_status poei_junction_open(const poei_field *graph, const poei_junction_optio
     poei_junction_destroy(made);
     return status;
   }
+  decide(made);
   *junction = made;
   return POE_OK;
 }
@@ -138,9 +160,7 @@ void poei_junction_destroy(poei_junction *junction) {
 
 poei_junction_size poei_junction_size_of(const poei_junction *junction) {
   poei_junction_size size = junction->order.size;
-  if (junction->options.goal == POEI_JUNCTION_LOG_Z) {
-    size.bytes = junction->order.peak_bytes;
-  }
+  size.bytes = junction->needed;
   return size;
 }
 

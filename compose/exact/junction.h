@@ -58,7 +58,8 @@ typedef enum poei_junction_goal {
 
 typedef struct poei_junction_options {
   poei_junction_goal goal;
-  size_t byte_limit;           /* of the tables held at one time                                        */
+  size_t byte_limit;           /* of the tables held at one time: what does not fit is made again when it is read,
+                                  if that fits */
   const unsigned char *summed; /* BEST: [n] 1: summed out before the others are maximised; NULL: none   */
 } poei_junction_options;
 
@@ -93,6 +94,11 @@ double poei_junction_log_z(const poei_junction *junction);
 /* DRAWS: one exact draw x[n], a function of the address. */
 void poei_junction_draw(const poei_junction *junction, poe_rng at, size_t *x, poe_scratch *scratch);
 size_t poei_junction_draw_scratch(const poei_junction *junction);
+/* Are all messages held? Else poei_junction_draw cannot be called; marginals, the best values and the draws below make
+ * messages again, which takes the time of a few eliminations and memory within the byte limit. */
+bool poei_junction_is_kept(const poei_junction *junction);
+/* DRAWS: n such draws at once, x[n, variables], equal to those one by one but for rounding. */
+poe_status poei_junction_draws(const poei_junction *junction, size_t n, const poe_rng *at, size_t *x, poe_error *error);
 /* DRAWS: the marginal probabilities of all values of all variables, one variable after the other: p[values]. */
 poe_status poei_junction_marginals(const poei_junction *junction, double *p, poe_error *error);
 /* BEST: the k most probable joint values in order, as many as there are with positive probability: *found rows of

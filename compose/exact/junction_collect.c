@@ -6,6 +6,7 @@
  * else on logs. Small tables of a large clique are first multiplied into one.
  */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "compose/exact/junction_parts.h"
@@ -271,7 +272,7 @@ static poe_status contract(poei_junction *junction, size_t p, poe_error *error) 
   return status;
 }
 
-static poe_status eliminate(poei_junction *junction, size_t p, poe_error *error) {
+poe_status poei_bucket_eliminate(poei_junction *junction, size_t p, size_t first_freed, poe_error *error) {
   const poei_elimination *order = &junction->order;
   poei_bucket *bucket = &junction->bucket[p];
   bucket->message.n = order->start[p + 1] - order->start[p];
@@ -290,11 +291,12 @@ static poe_status eliminate(poei_junction *junction, size_t p, poe_error *error)
     bring_all(junction, bucket->n_inputs, bucket->input, bucket->log);
     status = contract(junction, p, error);
   }
-  bool keep = junction->options.goal == POEI_JUNCTION_DRAWS || poei_bucket_is_maximum(junction, p);
-  for (size_t c = bucket->child; c != POEI_NO_POSITION && !keep; c = junction->bucket[c].sibling) {
-    poei_free(junction->bucket[c].value);
-    junction->bucket[c].value = NULL;
-    junction->bucket[c].message.value = junction->bucket[c].message.own = NULL;
+  for (size_t c = bucket->child; c != POEI_NO_POSITION; c = junction->bucket[c].sibling) {
+    if (c >= first_freed) {
+      poei_free(junction->bucket[c].value);
+      junction->bucket[c].value = NULL;
+      junction->bucket[c].message.value = junction->bucket[c].message.own = NULL;
+    }
   }
   return status;
 }
@@ -303,25 +305,37 @@ static poe_status eliminate(poei_junction *junction, size_t p, poe_error *error)
 
 static poe_status check_size(const poei_junction *junction, poe_error *error) {
   poei_junction_size size = poei_junction_size_of(junction);
-  if (junction->order.found && size.bytes <= (double)junction->options.byte_limit) {
+  double limit = (double)junction->options.byte_limit;
+  if (junction->order.found && size.bytes <= limit) {
     return POE_OK;
   }
-  char needed[32], allowed[32];
+  char needed[32], allowed[32], alone[32], rest[96] = "";
   const char *least = size.at_least ? "at least " : "";
+  bool log_z =
+      junction->order.found && junction->options.goal == POEI_JUNCTION_DRAWS && junction->order.peak_bytes <= limit;
+  if (log_z) {
+    snprintf(rest, sizeof rest, "; log Z itself is to be had, in %s",
+             poei_bytes_text(junction->order.peak_bytes, alone, sizeof alone));
+  }
   poe_error_set(error, POE_E_CAPABILITY,
                 "exact elimination needs %s%s of tables, and %s are allowed: treewidth %s%zu, the largest clique has "
-                "%s%zu variables and %.3g joint states",
+                "%s%zu variables and %.3g joint states%s",
                 least, poei_bytes_text(size.bytes, needed, sizeof needed),
-                poei_bytes_text((double)junction->options.byte_limit, allowed, sizeof allowed), least, size.width,
-                least, size.width + 1, size.states);
-  poe_error_hint(error, "give values to some of the variables, so that the rest falls apart");
+                poei_bytes_text(limit, allowed, sizeof allowed), least, size.width, least, size.width + 1, size.states,
+                rest);
+  poe_error_hint(error,
+                 "--table-bytes allows more (now %s), or give values to some of the variables, so that the rest "
+                 "falls apart",
+                 allowed);
   return POE_E_CAPABILITY;
 }
 
 poe_status poei_junction_run(poei_junction *junction, poe_error *error) {
   poe_status status = check_size(junction, error);
   for (size_t p = 0; status == POE_OK && p < junction->order.eliminated && junction->sum != -INFINITY; p++) {
-    status = eliminate(junction, p, error);
+    bool keep =
+        junction->kept && (junction->options.goal == POEI_JUNCTION_DRAWS || poei_bucket_is_maximum(junction, p));
+    status = poei_bucket_eliminate(junction, p, keep ? SIZE_MAX : 0, error);
     const poei_bucket *bucket = &junction->bucket[p];
     if (status == POE_OK && junction->sum == -INFINITY) {
       junction->conflict = junction->order.variable[p];

@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "compose/exact/junction_parts.h"
+#include "core/alloc.h"
 #include "core/numerics.h"
 
 void poei_bucket_weights(const poei_junction *junction, size_t p, const size_t *x, double *weight) {
@@ -80,4 +81,55 @@ void poei_junction_draw(const poei_junction *junction, poe_rng at, size_t *x, po
     x[v] = order->position[v] == POEI_NO_POSITION ? 0 : known[order->position[v]];
   }
   poe_scratch_release(scratch, mark);
+}
+
+/* ---- many draws, of a junction that does not hold all its messages ---- */
+
+typedef struct crowd {
+  size_t n;
+  const poe_rng *at; /* [n]                        */
+  size_t *known;     /* [n, order n] by position   */
+  double *u;         /* [order n]                  */
+  double *weight;    /* [longest]                  */
+} crowd;
+
+static poe_status draw_part(void *context, const poei_junction *part, size_t from, size_t to, poe_error *error) {
+  (void)error;
+  crowd *all = context;
+  for (size_t i = 0; i < all->n; i++) {
+    size_t *known = &all->known[i * part->order.n];
+    poe_rng_uniforms(all->at[i], part->order.n, all->u);
+    for (size_t p = to; p-- > from;) {
+      poei_bucket_weights(part, p, known, all->weight);
+      known[p] = choose(all->weight, part->cardinality[p], part->bucket[p].log, all->u[p]);
+    }
+  }
+  return POE_OK;
+}
+
+bool poei_junction_is_kept(const poei_junction *junction) {
+  return junction->kept;
+}
+
+poe_status poei_junction_draws(const poei_junction *junction, size_t n, const poe_rng *at, size_t *x,
+                               poe_error *error) {
+  const poei_elimination *order = &junction->order;
+  size_t total;
+  crowd all = {.n = n, .at = at};
+  all.known = poei_mul_size(n, order->n, &total) ? poei_alloc(total, sizeof *all.known) : NULL;
+  all.u = poei_alloc(order->n, sizeof *all.u);
+  all.weight = poei_alloc(junction->longest, sizeof *all.weight);
+  poe_status status = all.known == NULL || all.u == NULL || all.weight == NULL
+                          ? poe_error_set(error, POE_E_MEMORY, "out of memory")
+                          : poei_junction_descend(junction, draw_part, &all, error);
+  for (size_t i = 0; status == POE_OK && i < n; i++) {
+    for (size_t v = 0; v < junction->graph->n; v++) {
+      size_t p = order->position[v];
+      x[i * junction->graph->n + v] = p == POEI_NO_POSITION ? 0 : all.known[i * order->n + p];
+    }
+  }
+  poei_free(all.known);
+  poei_free(all.u);
+  poei_free(all.weight);
+  return status;
 }

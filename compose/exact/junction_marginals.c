@@ -12,10 +12,10 @@
 #include "core/numerics.h"
 
 typedef struct distribution {
-  const poei_junction *junction;
-  double **share; /* [eliminated] p(x_S) while it is needed, owned */
-  size_t *start;  /* [graph n] where a variable's marginals begin  */
-  double *p;      /* out                                           */
+  const poei_junction *junction; /* the part that is gone through */
+  double **share;                /* [eliminated] p(x_S) while it is needed, owned */
+  size_t *start;                 /* [graph n] where a variable's marginals begin  */
+  double *p;                     /* out                                           */
 } distribution;
 
 /* ---- one bucket ---- */
@@ -190,12 +190,22 @@ static poe_status open_run(const poei_junction *junction, double *p, distributio
   return POE_OK;
 }
 
+static poe_status distribute_all(void *context, const poei_junction *part, size_t from, size_t to, poe_error *error) {
+  distribution *run = context;
+  run->junction = part;
+  poe_status status = POE_OK;
+  for (size_t q = to; q-- > from && status == POE_OK;) {
+    status = distribute(run, q, error);
+  }
+  return status;
+}
+
 poe_status poei_junction_marginals(const poei_junction *junction, double *p, poe_error *error) {
   const poei_field *graph = junction->graph;
   distribution run;
   poe_status status = open_run(junction, p, &run, error);
-  for (size_t q = junction->order.eliminated; q-- > 0 && status == POE_OK;) {
-    status = distribute(&run, q, error);
+  if (status == POE_OK) {
+    status = poei_junction_descend(junction, distribute_all, &run, error);
   }
   for (size_t v = 0; v < graph->n && status == POE_OK; v++) { /* takes off what rounding added along the tree */
     double *own = &p[run.start[v]], total = sum_of(own, graph->cardinality[v]);

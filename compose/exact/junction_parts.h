@@ -199,6 +199,9 @@ struct poei_junction {
   size_t *first;       /* [order.n + 1] ... where each position's begin  */
   poei_bucket *bucket; /* [order.eliminated]                             */
   size_t longest;      /* most values of a variable                      */
+  double *bytes;       /* [order.eliminated + 1] of the messages before each position */
+  double needed;       /* bytes of the tables held at one time           */
+  bool kept;           /* DRAWS, BEST: every message is held; else they are made again when they are read */
   double sum, lost;    /* of logs: log Z at the end                      */
   size_t conflict;
 };
@@ -208,6 +211,16 @@ poe_status poei_junction_open(const poei_field *graph, const poei_junction_optio
                               poei_junction **junction, poe_error *error);
 /* The tables that are left over the variables that stay: factors and messages of the roots. */
 poe_status poei_junction_rest(poei_junction *junction, size_t *n, poei_potential **rest, poe_error *error);
+/* Makes the message of p, those of its children being there; children from position `first_freed` on lose theirs. */
+poe_status poei_bucket_eliminate(poei_junction *junction, size_t p, size_t first_freed, poe_error *error);
+
+/* Reads the buckets from .. to - 1 of a part of the tree, all of whose inputs and messages are there. */
+typedef poe_status poei_visit(void *context, const poei_junction *part, size_t from, size_t to, poe_error *error);
+/* Visits all positions of a junction that was run for DRAWS or BEST, the last stretch first (junction_descend.c). */
+poe_status poei_junction_descend(const poei_junction *junction, poei_visit *visit, void *context, poe_error *error);
+/* Bytes held at one time by a descent that keeps to the limit, or the least that one can do with. */
+double poei_descent_bytes(const poei_junction *junction, double limit);
+
 /* Is the position maximised, not summed? */
 bool poei_bucket_is_maximum(const poei_junction *junction, size_t p);
 /* weight[k] = the product of a bucket's tables at the k values of its position, given x[later positions]; its log when

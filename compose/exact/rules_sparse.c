@@ -1,12 +1,12 @@
 /* Rewriting rule "sparse gaussian algebra": Gaussian factors over different, overlapping coordinates of a large space
  * become one Gaussian with a sparse precision, where a dense one would be slow or too large.
  *
- * Applies to products, plates, and clamped, placed or scaled Gaussians over at least `least_dim` coordinates. In a
- * product the factors that are Gaussians fall into groups by shared coordinates. Groups that no other factor touches
- * are answered exactly whatever the rest is, so they become one expert together; a group that another factor touches
- * becomes one of its own, which can be drawn and is where sampling starts. A group that meets a mixture of Gaussians
- * in a space small enough for dense forms is left to be multiplied out. Where divisors make a group improper, the other
- * factors are taken without them.
+ * Applies to products, plates, quadratic formulas, and clamped, placed or scaled Gaussians over at least `least_dim`
+ * coordinates. In a product the factors that are Gaussians fall into groups by shared coordinates. Groups that no other
+ * factor touches are answered exactly whatever the rest is, so they become one expert together; a group that another
+ * factor touches becomes one of its own, which can be drawn and is where sampling starts. A group that meets a mixture
+ * of Gaussians in a space small enough for dense forms is left to be multiplied out. Where divisors make a group
+ * improper, the other factors are taken without them.
  */
 #include <stdint.h>
 #include <string.h>
@@ -110,7 +110,7 @@ static poe_status sort_factors(const poe_expert *expert, sorting *s, poe_error *
 
 /* ---- fusing a group ---- */
 
-/* Is a group more than one Gaussian leaf as it is? */
+/* Is a group more than one Gaussian leaf that can be drawn as it is? */
 static bool worth_fusing(const sorting *s, size_t which, bool positive_only) {
   size_t n = 0;
   bool plain = true;
@@ -118,7 +118,8 @@ static bool worth_fusing(const sorting *s, size_t which, bool positive_only) {
     const poei_part *part = &s->parts.item[i];
     if (s->group[i] == which && (!positive_only || part->exponent > 0.0)) {
       n++;
-      plain = plain && part->exponent == 1.0 && poei_node_kind_of(part->expert) == POEI_NODE_LEAF;
+      plain = plain && part->exponent == 1.0 && poei_node_kind_of(part->expert) == POEI_NODE_LEAF &&
+              poei_expert_can(part->expert, POE_CAN_LOG_Z);
     }
   }
   return n >= 2 || (n == 1 && !plain);
@@ -247,6 +248,8 @@ bool poei_rule_sparse_applies(const poe_expert *expert) {
   case POEI_NODE_plate:
   case POEI_NODE_given:
     return true;
+  case POEI_NODE_LEAF: /* a formula */
+    return poei_expert_can(expert, POE_CAN_STRUCTURE) && !poei_expert_can(expert, POE_CAN_LOG_Z);
   default:
     return false;
   }
