@@ -9,6 +9,7 @@
 
 #include "answer/draw_latent.h"
 #include "answer/session.h"
+#include "compose/exact/discrete.h"
 #include "compose/nodes/nodes.h"
 #include "core/alloc.h"
 #include "sampler/draws.h"
@@ -26,14 +27,53 @@ uint64_t poei_part_seed(uint64_t seed, size_t index) {
   return poe_rng_child(poe_rng_seed(seed), (uint32_t)(index + 1)).key;
 }
 
+/* Draws that share work: all of a run's at once, at the addresses of poei_run_exact. */
+static poe_status draw_together(const poe_expert *sampler, const poei_run_options *options, poei_draws *draws,
+                                poe_error *error) {
+  poei_run_options wanted;
+  poe_status status = poei_run_defaults(sampler, options, &wanted, error);
+  size_t d = poe_expert_traits(sampler)->dim, n = 0;
+  if (status == POE_OK) {
+    status = poei_draws_create(wanted.chains, wanted.draws, d, draws, error);
+    n = wanted.chains * wanted.draws;
+  }
+  poe_rng *at = status == POE_OK ? poei_alloc(n, sizeof *at) : NULL;
+  if (status == POE_OK && at == NULL) {
+    status = poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  for (size_t i = 0; i < n && status == POE_OK; i++) {
+    at[i] = poe_rng_seed(wanted.seed);
+    at[i].chain = (uint32_t)(i / wanted.draws);
+    at[i].step = (uint32_t)(i % wanted.draws);
+  }
+  if (status == POE_OK) {
+    status = poei_elimination_draw(sampler, (poe_rows_out){.n = n, .d = d, .ld = d, .x = draws->x}, at, error);
+  }
+  poei_free(at);
+  if (status != POE_OK) {
+    poei_draws_free(draws);
+  }
+  return status;
+}
+
+static poe_status draw_no_exact(const poei_plan *plan, poe_error *error) {
+  poe_error_set(error, POE_E_CAPABILITY, "the target has no exact draws: %s", plan->reason);
+  if (plan->method == POEI_METHOD_ELIMINATION) {
+    poe_error_hint(error, "--table-bytes allows more tables; or give values to some of the variables");
+  }
+  return POE_E_CAPABILITY;
+}
+
 static poe_status draw_exact(const poei_plan *plan, const poei_run_options *options, poei_sampling *sampling,
                              poe_error *error) {
   if (plan->sampler == NULL) {
-    return poe_error_set(error, POE_E_CAPABILITY, "the target has no exact draws: %s", plan->reason);
+    return draw_no_exact(plan, error);
   }
-  sampling->exact = plan->method != POEI_METHOD_QUADRATURE;
+  sampling->exact = plan->method != POEI_METHOD_QUADRATURE && plan->discarded == 0.0;
   draw_method(sampling, poei_method_word(plan->method));
-  return poei_run_exact(plan->sampler, options, &sampling->draws, error);
+  return poei_elimination_draws_together(plan->sampler)
+             ? draw_together(plan->sampler, options, &sampling->draws, error)
+             : poei_run_exact(plan->sampler, options, &sampling->draws, error);
 }
 
 /* x <- user's space, in place: both spaces have the same dimension. */
@@ -337,7 +377,9 @@ static poe_status draw_blocks(poei_session *session, const poei_plan *plan, cons
 /* The density of every draw under the whole target, in the user's space: parts know their own only, kernels that of the
  * unconstrained coordinates. */
 static poe_status draw_fill_lp(poei_session *session, const poei_plan *plan, poei_draws *draws, poe_error *error) {
-  if ((poe_expert_traits(plan->expert)->capabilities & POE_CAN_EVAL) == 0) {
+  bool evaluates = (poe_expert_traits(plan->expert)->capabilities & POE_CAN_EVAL) != 0;
+  if (!evaluates ||
+      plan->method == POEI_METHOD_JOINT) { /* drawn jointly because it is slow to evaluate, or cannot be */
     return POE_OK;
   }
   poe_rows rows = {draws->chains * draws->draws, draws->dim, draws->dim, draws->x};
@@ -381,7 +423,7 @@ static poe_status draw_forced_exact(poei_session *session, const poei_plan *plan
   if (plan->method == POEI_METHOD_BLOCKS || plan->method == POEI_METHOD_REST) {
     return draw_blocks(session, plan, "exact", options, sampling, error);
   }
-  return poe_error_set(error, POE_E_CAPABILITY, "the target has no exact draws: %s", plan->reason);
+  return draw_no_exact(plan, error);
 }
 
 static poe_status draw_forced(poei_session *session, const poei_plan *plan, const char *method,

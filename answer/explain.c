@@ -1,17 +1,20 @@
 /* The verb explain: the plan, before anything is computed. Constants that would be estimated are not: the plan is made
- * as if they were 0, and they are counted. */
-#include "answer/session.h"
+ * as if they were 0, and they are counted. A target that is refused is told as far as it goes: the tree, the rules, and
+ * then why.
+ */
+#include <string.h>
+
+#include "answer/explain_parts.h"
 #include "compose/nodes/nodes.h"
 #include "core/alloc.h"
-#include "formats/text_file.h"
+#include "formats/json_text.h"
 
-static poe_status outline(const poei_session *session, const poei_target *target, bool values_only, poei_plan **plan,
-                          size_t *constants, poe_error *error) {
-  poei_plan_options options;
-  poei_plan_options_default(&options);
-  options.no_rewrite = session->no_rewrite;
+static poe_status outline(const poei_session *session, const poei_target *target, bool values_only, poei_trace *trace,
+                          poei_plan **plan, size_t *constants, poe_error *error) {
+  poei_plan_options options = poei_session_plan_options(session);
   options.values_only = values_only;
   options.names = target->names;
+  options.trace = trace;
   poe_expert *tree = poe_expert_retain(target->expert);
   *constants = 0;
   *plan = NULL;
@@ -38,13 +41,13 @@ static poe_status outline(const poei_session *session, const poei_target *target
 
 poe_status poei_plan_outline(poei_session *session, const poei_target *target, poei_plan **plan, size_t *constants,
                              poe_error *error) {
-  return outline(session, target, false, plan, constants, error);
+  return outline(session, target, false, NULL, plan, constants, error);
 }
 
 poe_status poei_target_check_proper(poei_session *session, const poei_target *target, poe_error *error) {
   poei_plan *plan = NULL;
   size_t constants = 0;
-  poe_status status = outline(session, target, true, &plan, &constants, error);
+  poe_status status = outline(session, target, true, NULL, &plan, &constants, error);
   if (status == POE_OK) {
     status = poei_plan_check_proper(plan, error);
     if (status != POE_OK) {
@@ -55,100 +58,33 @@ poe_status poei_target_check_proper(poei_session *session, const poei_target *ta
   return status;
 }
 
-/* ---- what stands in the way of an exact answer ---- */
-
-enum { MOST_OBSTACLES = 32 };
-
-/* The leaves that have neither a dense nor a factored closed form, each once. */
-typedef struct obstacles {
-  size_t n, more;
-  const poe_expert *leaf[MOST_OBSTACLES];
-} obstacles;
-
-static void find_obstacles(const poe_expert *expert, obstacles *all) {
-  if (poei_node_kind_of(expert) != POEI_NODE_LEAF) {
-    for (size_t i = 0; i < poei_node_child_count(expert); i++) {
-      find_obstacles(poei_node_child(expert, i), all);
-    }
-    return;
-  }
-  if ((poe_expert_traits(expert)->capabilities & (POE_CAN_FORM | POE_CAN_STRUCTURE)) != 0) {
-    return;
-  }
-  for (size_t i = 0; i < all->n; i++) {
-    if (all->leaf[i] == expert) {
-      return;
-    }
-  }
-  if (all->n < MOST_OBSTACLES) {
-    all->leaf[all->n++] = expert;
-  } else {
-    all->more++;
-  }
-}
-
-/* [{expert, kind, dimensions, file, line, column}] of a plan that is not exact. */
-static poe_status obstacles_json(const poei_session *session, const poei_target *target, const poei_plan *plan,
-                                 json_t **result, poe_error *error) {
-  obstacles all = {0};
-  json_t *list = json_array();
-  poe_status status = poei_json_made(list, error);
-  if (!plan->exact) {
-    find_obstacles(target->expert, &all);
-  }
-  for (size_t i = 0; i < all.n && status == POE_OK; i++) {
-    const poe_expert *leaf = all.leaf[i];
-    const char *name = NULL;
-    poe_error place = {0};
-    poei_program_origin(session->program, leaf, &name, &place);
-    json_t *item = json_pack("{s:s?,s:s,s:I,s:s,s:i,s:i}", "expert", name, "kind", poe_expert_ops_of(leaf)->kind,
-                             "dimensions", (json_int_t)poe_expert_traits(leaf)->dim, "file", place.file, "line",
-                             place.line, "column", place.column);
-    status = poei_json_append(status, list, item, error);
-  }
-  if (status != POE_OK) {
-    json_decref(list);
-    return status;
-  }
-  *result = list;
-  return POE_OK;
-}
-
 /* ---- the result ---- */
 
-static poe_status explain_json(const poei_session *session, const poei_target *target, const poei_plan *plan,
-                               const char *tree, size_t constants, json_t **result, poe_error *error) {
-  json_t *rules = json_array(), *parts = json_array();
-  poe_status status = POE_OK;
-  for (size_t i = 0; i < plan->n_rules; i++) {
-    json_t *rule = json_pack("{s:s,s:s}", "rule", plan->rules[i].rule, "what", plan->rules[i].what);
-    status = poei_json_append(status, rules, rule, error);
-  }
-  for (size_t i = 0; i < plan->n_parts; i++) {
-    json_t *part = json_pack("{s:s,s:s,s:b}", "method", poei_method_word(plan->parts[i]->method), "reason",
-                             plan->parts[i]->reason, "exact", (int)plan->parts[i]->exact);
-    status = poei_json_append(status, parts, part, error);
-  }
-  json_t *out = NULL;
+/* {status, message, hint, file, line, column} of why a target is refused. */
+static json_t *refusal_json(const poe_error *why) {
+  return json_pack("{s:s,s:s,s:s,s:s,s:i,s:i}", "status", poe_status_name(why->status), "message", why->message, "hint",
+                   why->hint, "file", why->file, "line", why->line, "column", why->column);
+}
+
+/* What can be told of any target: its text and its tree. `why`: NULL, or why there is no plan. */
+static poe_status begin_json(const poei_session *session, const char *name, const char *text, const poei_outline *tree,
+                             const poe_error *why, json_t **result, poe_error *error) {
+  json_t *out = json_pack("{s:s,s:s,s:s,s:b}", "target", name, "expression", text, "file",
+                          poei_program_path(session->program), "rewritten", (int)!session->no_rewrite);
+  json_t *written = NULL;
+  poe_status status = poei_json_made(out, error);
   if (status == POE_OK) {
-    out = json_pack("{s:s,s:s,s:I,s:s,s:O,s:s,s:b,s:s,s:I,s:I}", "target", target->name, "expression", target->text,
-                    "dimensions", (json_int_t)target->dim, "tree", tree, "rules", rules, "method",
-                    poei_method_word(plan->method), "exact", (int)plan->exact, "reason", plan->reason, "scratch_bytes",
-                    (json_int_t)plan->scratch_bytes, "constants", (json_int_t)constants);
-    status = poei_json_made(out, error);
-  }
-  json_t *standing = NULL;
-  if (status == POE_OK) {
-    status = obstacles_json(session, target, plan, &standing, error);
+    status = poei_explain_tree(session->program, tree, &written, error);
   }
   if (status == POE_OK) {
-    status = poei_json_set(status, out, "obstacles", standing, error);
+    status = poei_json_set(status, out, "tree", written, error);
   }
-  if (plan->n_parts > 0) {
-    status = poei_json_set(status, out, "parts", json_incref(parts), error);
+  if (status == POE_OK && why != NULL) {
+    status = poei_json_set(status, out, "method", json_null(), error);
+    status = poei_json_set(status, out, "exact", json_false(), error);
+    status = poei_json_set(status, out, "reason", json_string(why->message), error);
+    status = poei_json_set(status, out, "refused", refusal_json(why), error);
   }
-  json_decref(rules);
-  json_decref(parts);
   if (status != POE_OK) {
     json_decref(out);
     return status;
@@ -157,26 +93,118 @@ static poe_status explain_json(const poei_session *session, const poei_target *t
   return POE_OK;
 }
 
+/* What is known of a target that was lowered; plan NULL: none. */
+static poe_status planned_json(const poei_session *session, const poei_target *target, const poei_outline *tree,
+                               const poei_trace *trace, const poei_plan *plan, json_t *out, poe_error *error) {
+  poei_teller teller;
+  json_t *rules = NULL, *obstacles = NULL, *networks = NULL;
+  char over[256];
+  bool failed = false;
+  poei_program_over_text(session->program, target->dim, target->coordinates, over, sizeof over);
+  poe_status status = poei_json_set(POE_OK, out, "dimensions", json_integer((json_int_t)target->dim), error);
+  status = poei_json_set(status, out, "over", json_string(over), error);
+  if (status == POE_OK) {
+    status = poei_teller_open(&teller, session->program, target, tree, trace, &failed, error);
+  }
+  if (status != POE_OK) {
+    return status;
+  }
+  status = poei_explain_rules(&teller, &rules, error);
+  if (status == POE_OK) {
+    status = poei_json_set(status, out, "rules", rules, error);
+  }
+  if (status == POE_OK && plan != NULL) {
+    status = poei_explain_plan(&teller, plan, target->coordinates, out, error);
+  }
+  if (status == POE_OK && (plan == NULL || !plan->exact)) {
+    status = poei_explain_obstacles(session, tree, &obstacles, error);
+  } else if (status == POE_OK) {
+    obstacles = json_array();
+  }
+  if (status == POE_OK) {
+    status = poei_json_set(status, out, "obstacles", obstacles, error);
+  }
+  if (status == POE_OK) {
+    status = poei_explain_networks(session->program, tree, &networks, error);
+  }
+  if (status == POE_OK && json_array_size(networks) > 0) {
+    status = poei_json_set(status, out, "networks", networks, error);
+  } else {
+    json_decref(networks);
+  }
+  poei_teller_close(&teller);
+  return status == POE_OK && failed ? poe_error_set(error, POE_E_MEMORY, "out of memory") : status;
+}
+
+static poe_status lowered_json(poei_session *session, const poei_target *target, const poei_outline *tree,
+                               json_t **result, poe_error *error) {
+  poei_plan *plan = NULL;
+  poei_trace trace = {0};
+  size_t constants = 0;
+  poe_error why = {0}, later = {0};
+  json_t *out = NULL;
+  poe_status planned = outline(session, target, false, &trace, &plan, &constants, &why);
+  poe_status status = planned;
+  if (planned != POE_E_MEMORY) {
+    status = begin_json(session, target->name, target->text, tree, planned == POE_OK ? NULL : &why, &out, &later);
+  }
+  if (planned != POE_E_MEMORY && status == POE_OK) {
+    status = planned_json(session, target, tree, &trace, plan, out, &later);
+    status = poei_json_set(status, out, "constants", json_integer((json_int_t)constants), &later);
+    if (plan != NULL && session->prune > 0.0) {
+      status = poei_json_set(status, out, "discarded_mass", poei_json_number(plan->discarded), &later);
+    }
+  }
+  poei_plan_destroy(plan);
+  poei_trace_free(&trace);
+  if (status != POE_OK) {
+    json_decref(out);
+    *error = planned == POE_E_MEMORY ? why : later;
+    return status;
+  }
+  *result = out;
+  if (planned != POE_OK) {
+    *error = why;
+  }
+  return planned;
+}
+
+/* A target whose experts cannot be made. */
+static poe_status unlowered_json(poei_session *session, const char *expression, const poei_outline *tree,
+                                 const poe_error *why, json_t **result, poe_error *error) {
+  const poei_program *program = session->program;
+  size_t n = poei_program_density_count(program);
+  const char *name = expression != NULL ? expression : n > 0 ? poei_program_density(program, n - 1) : "";
+  return begin_json(session, name, name, tree, why, result, error);
+}
+
 poe_status poei_answer_explain(poei_session *session, const poei_action *action, json_t **result, poe_error *error) {
   const char *expression = action->n_targets > 0 ? action->targets[0] : NULL;
   poei_target target;
-  poe_status status = poei_program_target(session->program, expression, &target, session->diagnostics);
+  poe_status status = poei_prune_read(session, action, error);
   if (status != POE_OK) {
-    poe_status first = poei_session_error(session, error);
-    return first != POE_OK ? first : poe_error_set(error, status, "the target cannot be built");
+    return status;
   }
-  poei_plan *plan = NULL;
-  size_t constants = 0;
-  status = poei_plan_outline(session, &target, &plan, &constants, error);
-  char *tree = status == POE_OK ? poei_program_tree(session->program, expression, session->diagnostics) : NULL;
-  if (status == POE_OK && tree == NULL) {
-    status = poe_error_set(error, POE_E_MEMORY, "out of memory");
+  status = poei_program_target(session->program, expression, &target, session->diagnostics);
+  const poei_outline *tree = NULL;
+  if (status == POE_OK || status != POE_E_MEMORY) {
+    tree = poei_program_outline(session->program, expression, session->diagnostics);
   }
-  if (status == POE_OK) {
-    status = explain_json(session, &target, plan, tree, constants, result, error);
+  if (status != POE_OK) {
+    poe_error why = {0}, later = {0};
+    poe_status first = poei_session_error(session, &why);
+    if (first == POE_OK) {
+      first = poe_error_set(&why, status, "the target cannot be built");
+    }
+    *error = why;
+    if (tree != NULL && unlowered_json(session, expression, tree, &why, result, &later) != POE_OK) {
+      *error = later;
+      return later.status;
+    }
+    return first;
   }
-  poei_free(tree);
-  poei_plan_destroy(plan);
+  status = tree == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory")
+                        : lowered_json(session, &target, tree, result, error);
   poei_target_free(&target);
   return status;
 }

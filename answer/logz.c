@@ -92,6 +92,9 @@ static poe_status logz_json(const poei_session *session, const poei_solved *solv
   if (!z->exact) {
     status = poei_json_set(status, out, "tolerance_reached", json_boolean(z->std_error <= tolerance), error);
   }
+  if (session->prune > 0.0) {
+    status = poei_json_set(status, out, "discarded_mass", poei_json_number(solved->plan->discarded), error);
+  }
   if (isfinite(z->ess)) {
     status = poei_json_set(status, out, "ess", poei_json_number(z->ess), error);
   }
@@ -118,13 +121,16 @@ poe_status poei_answer_logz(poei_session *session, const poei_action *action, js
   }
   poei_solved solved;
   if (status == POE_OK) {
-    status = poei_solve(session, action->n_targets > 0 ? action->targets[0] : NULL, &solved, error);
+    status = poei_solve_action(session, action, &solved, error);
   }
   if (status != POE_OK) {
     return status;
   }
   poei_log_z z = {0};
   status = poei_plan_log_z(session, solved.plan, session->seed, tolerance, islands, particles, &z, error);
+  if (status == POE_E_CAPABILITY) {
+    poei_target_place(&solved.target, error);
+  }
   poei_target_place_numbers(&solved.target, status, error);
   if (status == POE_OK) {
     status = logz_json(session, &solved, &z, tolerance, result, error);

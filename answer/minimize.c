@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "answer/clamp.h"
 #include "answer/modes.h"
 #include "compose/nodes/nodes.h"
 #include "core/alloc.h"
@@ -21,48 +22,46 @@ static void clamp_free(clamp *c) {
 
 /* ---- --clamp name=file ---- */
 
-static poe_status clamp_variable(const poei_session *session, const poei_target *target, const char *name, clamp *c,
-                                 poe_error *error) {
-  const poei_variable *variable = poei_program_variable_find(session->program, name);
+/* The coordinates named, all of which must be free. */
+static poe_status clamp_places(const poei_session *session, const poei_target *target, const char *place, clamp *c,
+                               poe_error *error) {
+  const poei_variable *variable = poei_program_variable_find(session->program, place);
   if (variable == NULL) {
-    return poe_error_set(error, POE_E_NAME, "--clamp: there is no variable '%s'", name);
+    poe_status status = poei_clamp_places(session, target, place, &c->n, c->position, error);
+    if (status != POE_OK) {
+      return status;
+    }
   }
-  for (size_t j = 0; j < target->dim; j++) {
+  for (size_t j = 0; variable != NULL && j < target->dim; j++) {
     size_t id = target->coordinates[j];
     if (id >= variable->offset && id < variable->offset + variable->dim) {
       c->position[c->n++] = j;
     }
   }
-  if (c->n != variable->dim) {
+  if (variable != NULL && c->n != variable->dim) {
     return poe_error_set(error, POE_E_USAGE, "--clamp: '%s' has %zu free coordinates of '%s', not all %zu",
-                         target->name, c->n, name, variable->dim);
+                         target->name, c->n, place, variable->dim);
   }
   if (c->n == target->dim) {
-    return poe_error_set(error, POE_E_USAGE, "--clamp: nothing is left to minimise over besides '%s'", name);
+    return poe_error_set(error, POE_E_USAGE, "--clamp: nothing is left to minimise over besides '%s'", place);
   }
   return POE_OK;
 }
 
-/* Reads "name=file". */
-static poe_status clamp_read(const poei_session *session, const poei_target *target, const char *text, clamp *c,
-                             poe_error *error) {
-  const char *equals = strchr(text, '=');
-  if (equals == NULL || equals == text || equals[1] == '\0') {
-    poe_error_set(error, POE_E_USAGE, "--clamp takes variable=FILE, not '%s'", text);
-    poe_error_hint(error, "the file has a value of the variable in each row: npy, npz or csv");
-    return POE_E_USAGE;
-  }
-  char *name = poei_strndup(text, (size_t)(equals - text));
+/* Reads "place=path". */
+static poe_status clamp_read(const poei_session *session, const poei_target *target, const char *text, const char *path,
+                             clamp *c, poe_error *error) {
+  char *name = poei_strndup(text, (size_t)(path - 1 - text));
   c->position = poei_alloc(target->dim, sizeof *c->position);
   poe_status status = name == NULL || c->position == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory")
-                                                          : clamp_variable(session, target, name, c, error);
+                                                          : clamp_places(session, target, name, c, error);
   size_t columns = 0;
   if (status == POE_OK) {
-    status = poei_points_read(equals + 1, &c->value, &c->rows, &columns, error);
+    status = poei_points_read(path, &c->value, &c->rows, &columns, error);
   }
   if (status == POE_OK && columns != c->n) {
-    status = poe_error_set(error, POE_E_SHAPE, "'%s' has %zu numbers in a row; '%s' has %zu coordinates", equals + 1,
-                           columns, name, c->n);
+    status = poe_error_set(error, POE_E_SHAPE, "'%s' has %zu numbers in a row; '%s' has %zu coordinates", path, columns,
+                           name, c->n);
   }
   poei_free(name);
   return status;
@@ -139,10 +138,10 @@ static poe_status minimize_row(poei_session *session, const poe_expert *target, 
   return status;
 }
 
-static poe_status minimize_clamped(poei_session *session, const poei_solved *solved, const char *text,
+static poe_status minimize_clamped(poei_session *session, const poei_solved *solved, const char *text, const char *path,
                                    poei_mode_options *options, json_t *list, minimize_sum *sum, poe_error *error) {
   clamp c = {0};
-  poe_status status = clamp_read(session, &solved->target, text, &c, error);
+  poe_status status = clamp_read(session, &solved->target, text, path, &c, error);
   for (size_t row = 0; row < c.rows && status == POE_OK; row++) {
     const poei_monitor *monitor = &session->monitor;
     if (monitor->stop != NULL && atomic_load(monitor->stop)) {
@@ -157,17 +156,44 @@ static poe_status minimize_clamped(poei_session *session, const poei_solved *sol
 
 /* ---- the verb ---- */
 
-/* Its plan when there is one, else its values: what has no integral may have modes. */
-static poe_status minimize_solve(poei_session *session, const char *expression, bool clamped, poei_solved *solved,
-                                 poe_error *error) {
-  poe_error first = {0};
-  poe_status status = clamped ? POE_E_CAPABILITY : poei_solve(session, expression, solved, &first);
-  if (status == POE_E_IMPROPER || status == POE_E_CAPABILITY || status == POE_E_NUMERIC) {
-    status = poei_solve_values(session, expression, solved, error);
-  } else if (status != POE_OK && error != NULL) {
-    *error = first;
+static bool all_discrete(const poe_traits *traits) {
+  bool all = true;
+  for (size_t j = 0; j < traits->dim; j++) {
+    all = all && traits->support[j].kind == POE_DISCRETE;
   }
-  return status;
+  return all;
+}
+
+/* Its values, and its plan where starts may be drawn from it and there is one: what has no integral may have modes. */
+static poe_status minimize_solve(poei_session *session, const poei_action *action, bool rows, poei_solved *solved,
+                                 poe_error *error) {
+  const char *given = action->n_targets > 0 ? action->targets[0] : NULL;
+  char *clamped = NULL;
+  poe_status status = rows ? POE_OK : poei_clamp_target(session, action, &clamped, error);
+  if (status == POE_OK) {
+    status = poei_solve_values(session, clamped == NULL ? given : clamped, solved, error);
+  }
+  poei_free(clamped);
+  if (status != POE_OK || rows || all_discrete(poe_expert_traits(solved->filled))) {
+    return status;
+  }
+  poei_plan *plan = NULL;
+  poei_plan_options options = poei_session_plan_options(session);
+  options.names = solved->target.names;
+  poe_error refusal = {0};
+  status = poei_plan_build(solved->filled, &options, &plan, &refusal);
+  if (status == POE_OK) {
+    poei_plan_destroy(solved->plan);
+    solved->plan = plan;
+  } else if (status != POE_E_IMPROPER && status != POE_E_CAPABILITY && status != POE_E_NUMERIC) {
+    poei_target_place(&solved->target, &refusal);
+    poei_solved_free(solved);
+    if (error != NULL) {
+      *error = refusal;
+    }
+    return status;
+  }
+  return POE_OK;
 }
 
 static poe_status minimize_init(const poei_action *action, size_t dim, double **init, size_t *n_init,
@@ -185,15 +211,12 @@ static poe_status minimize_init(const poei_action *action, size_t dim, double **
   return status;
 }
 
-static poe_status minimize_options(const poei_session *session, const poei_action *action, poei_mode_options *options,
-                                   poe_error *error) {
+static poe_status minimize_options(const poei_session *session, const poei_action *action, bool rows,
+                                   poei_mode_options *options, poe_error *error) {
   *options = (poei_mode_options){.starts = 64, .keep = 10, .seed = session->seed};
   poe_status status = poei_option_integer(action, "starts", 1, 1u << 20, &options->starts, error);
-  bool clamped = poei_option_text(action, "clamp") != NULL;
-  if (clamped) {
-    options->keep = 1;
-  }
-  if (status == POE_OK && (!clamped || poei_option_given(action, "modes") != NULL)) {
+  options->keep = rows ? 1 : options->keep;
+  if (status == POE_OK && (!rows || poei_option_given(action, "modes") != NULL)) {
     status = poei_option_integer(action, "modes", 1, 1u << 20, &options->keep, error);
   }
   return status;
@@ -213,12 +236,14 @@ static poe_status minimize_result(const poei_solved *solved, json_t *list, const
 
 poe_status poei_answer_minimize(poei_session *session, const poei_action *action, json_t **result, poe_error *error) {
   poei_mode_options options;
-  const char *clamped = poei_option_text(action, "clamp");
-  poe_status status = minimize_options(session, action, &options, error);
+  const char *clamped = poei_option_text(action, "clamp"), *path = NULL;
+  poe_status status = clamped == NULL ? POE_OK : poei_clamp_file(clamped, &path, error);
+  if (status == POE_OK) {
+    status = minimize_options(session, action, path != NULL, &options, error);
+  }
   poei_solved solved;
   if (status == POE_OK) {
-    const char *expression = action->n_targets > 0 ? action->targets[0] : NULL;
-    status = minimize_solve(session, expression, clamped != NULL, &solved, error);
+    status = minimize_solve(session, action, path != NULL, &solved, error);
   }
   if (status != POE_OK) {
     return status;
@@ -227,15 +252,15 @@ poe_status poei_answer_minimize(poei_session *session, const poei_action *action
   double *init = NULL;
   json_t *list = json_array();
   status = poei_json_made(list, error);
-  if (status == POE_OK && clamped != NULL && poei_option_text(action, "init") != NULL) {
-    status = poe_error_set(error, POE_E_USAGE, "--init and --clamp do not go together");
+  if (status == POE_OK && path != NULL && poei_option_text(action, "init") != NULL) {
+    status = poe_error_set(error, POE_E_USAGE, "--init and --clamp with a file do not go together");
   } else if (status == POE_OK) {
     status = minimize_init(action, solved.target.dim, &init, &options.n_init, error);
     options.init = init;
   }
   if (status == POE_OK) {
-    status = clamped != NULL ? minimize_clamped(session, &solved, clamped, &options, list, &sum, error)
-                             : minimize_whole(session, &solved, &options, list, &sum, error);
+    status = path != NULL ? minimize_clamped(session, &solved, clamped, path, &options, list, &sum, error)
+                          : minimize_whole(session, &solved, &options, list, &sum, error);
   }
   if (status == POE_OK) {
     status = minimize_result(&solved, list, &sum, result, error);

@@ -78,6 +78,26 @@ poe_status poei_option_integer(const poei_action *action, const char *name, size
   return POE_OK;
 }
 
+poe_status poei_option_bytes(const poei_action *action, const char *name, size_t *out, poe_error *error) {
+  static const char suffix[] = "KMG";
+  const char *text = poei_option_text(action, name);
+  if (text == NULL) {
+    return POE_OK;
+  }
+  char *end = NULL;
+  double value = strtod(text, &end);
+  const char *unit = *end == '\0' ? NULL : strchr(suffix, *end);
+  for (ptrdiff_t i = 0; unit != NULL && i <= unit - suffix; i++) {
+    value *= 1024.0;
+  }
+  bool whole = *end == '\0' || (unit != NULL && end[1] == '\0');
+  if (end == text || !whole || !(value >= 1024.0 && value <= 0x1p60)) {
+    return option_error(action, name, error, "a number of bytes from 1K on, such as 1G, 512M or 2e9");
+  }
+  *out = (size_t)value;
+  return POE_OK;
+}
+
 const char *const *poei_option_items(const poei_action *action, const char *name, size_t *n) {
   const poei_option_value *given = poei_option_given(action, name);
   *n = 0;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "answer/session.h"
+#include "compose/nodes/sticks.h"
 #include "core/alloc.h"
 #include "formats/tensor_file.h"
 #include "formats/text_file.h"
@@ -85,5 +86,15 @@ void poei_support_points(const poe_support *support, size_t d, size_t n, double 
   poe_stream stream = poe_stream_open(poe_rng_seed(20201u));
   for (size_t i = 0; i < n * d; i++) {
     x[i] = points_coordinate(&support[i % d], poe_stream_uniform(&stream));
+  }
+  for (size_t i = 0; i < n * d; i++) { /* numbers of a simplex sum to 1 */
+    size_t k = poei_simplex_at(d, support, i % d);
+    double sum = 0.0;
+    for (size_t j = 0; j < k; j++) {
+      sum += x[i + j];
+    }
+    for (size_t j = 0; j < k; j++) {
+      x[i + j] /= sum;
+    }
   }
 }

@@ -94,6 +94,9 @@ static poe_status sample_report(const poei_session *session, const poei_solved *
     status = poei_json_set(status, out, "log_z_std_error", poei_json_number(sampling->log_z.std_error), error);
     status = poei_json_set(status, out, "log_z_exact", json_boolean(sampling->log_z.exact), error);
   }
+  if (session->prune > 0.0) {
+    status = poei_json_set(status, out, "discarded_mass", poei_json_number(solved->plan->discarded), error);
+  }
   if (draws->interrupted) {
     status = poei_json_set(status, out, "interrupted", json_true(), error);
   }
@@ -162,7 +165,7 @@ poe_status poei_answer_sample(poei_session *session, const poei_action *action, 
   poe_status status = poei_run_options_read(session, action, &options, error);
   poei_solved solved;
   if (status == POE_OK) {
-    status = poei_solve(session, action->n_targets > 0 ? action->targets[0] : NULL, &solved, error);
+    status = poei_solve_action(session, action, &solved, error);
   }
   if (status != POE_OK) {
     return status;
@@ -181,6 +184,9 @@ poe_status poei_answer_sample(poei_session *session, const poei_action *action, 
   if (status == POE_OK) {
     status =
         poei_draw(session, solved.plan, poei_option_text(action, "method"), &options, init, n_init, &sampling, error);
+    if (status == POE_E_CAPABILITY) {
+      poei_target_place(&solved.target, error);
+    }
     poei_target_place_numbers(&solved.target, status, error);
   }
   if (status == POE_OK) {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "answer/session.h"
+#include "compose/exact/latent.h"
 #include "core/alloc.h"
 #include "formats/text_file.h"
 
@@ -279,8 +280,7 @@ poe_status poei_answer_score(poei_session *session, const poei_action *action, j
     status = POE_E_SHAPE;
   }
   if (status == POE_OK && (poe_expert_traits(solved.plan->expert)->capabilities & POE_CAN_EVAL) == 0) {
-    status = poe_error_set(error, POE_E_CAPABILITY, "the log-density of '%s' has no closed form", solved.target.name);
-    poe_error_hint(error, "a marginal without one can be drawn from (poe sample), not evaluated");
+    status = poei_latent_refuse(solved.plan->expert, error);
     poei_target_place(&solved.target, error);
   }
   if (status == POE_OK) {

@@ -18,6 +18,8 @@ typedef struct poei_session {
   poei_pool *pool; /* NULL: one thread                                            */
   uint64_t seed;
   bool no_rewrite, no_cache;
+  double prune;       /* mass of mixture components that an action lets be left out; 0: none                */
+  size_t table_bytes; /* of the tables of exact elimination; 0: the planner's default                */
   poei_monitor monitor;
   const char *out_dir;           /* where `run` collects files; NULL: the working directory         */
   poei_diagnostics *diagnostics; /* where lowering puts its errors and warnings                      */
@@ -33,6 +35,8 @@ bool poei_option_flag(const poei_action *action, const char *name);
  * *out. */
 poe_status poei_option_integer(const poei_action *action, const char *name, size_t low, size_t high, size_t *out,
                                poe_error *error);
+/* A number of bytes, "1000" or "1.5G" (K, M, G: powers of 1024). */
+poe_status poei_option_bytes(const poei_action *action, const char *name, size_t *out, poe_error *error);
 poe_status poei_option_number(const poei_action *action, const char *name, double low, double high, double *out,
                               poe_error *error);
 /* A list option: its items, or the single word given. *n = 0 when absent. */
@@ -67,8 +71,15 @@ typedef struct poei_solved {
   poei_estimate *estimates;
 } poei_solved;
 
+/* session->prune as the action wants it. */
+poe_status poei_prune_read(poei_session *session, const poei_action *action, poe_error *error);
+/* How the session wants targets planned. */
+poei_plan_options poei_session_plan_options(const poei_session *session);
+
 /* Lowers, plans and fills the constants of an expression (NULL: the last density). */
 poe_status poei_solve(poei_session *session, const char *expression, poei_solved *solved, poe_error *error);
+/* The target of an action, what its option clamp says being given, and pruned as its option prune says. */
+poe_status poei_solve_action(poei_session *session, const poei_action *action, poei_solved *solved, poe_error *error);
 /* The same for values only: the tree is rewritten and its constants filled, but no method is chosen and the target need
  * not be proper (plan->expert is all that may be used of the plan). */
 poe_status poei_solve_values(poei_session *session, const char *expression, poei_solved *solved, poe_error *error);

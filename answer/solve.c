@@ -7,12 +7,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "answer/clamp.h"
 #include "answer/digest.h"
 #include "answer/session.h"
 #include "core/alloc.h"
 
 enum { ESTIMATES_MAX = 4096 };
-enum { ESTIMATE_VERSION = 2 }; /* grows when estimates of the same expression change: old cache entries are then void */
+enum { ESTIMATE_VERSION = 3 }; /* grows when estimates of the same expression change: old cache entries are then void */
 
 poe_status poei_session_error(const poei_session *session, poe_error *error) {
   const poei_diagnostics *list = session->diagnostics;
@@ -42,6 +43,7 @@ static poe_status solve_estimate(poei_session *session, const poe_expert *hole, 
   poei_plan *plan = NULL;
   poei_plan_options proper = *options;
   proper.values_only = false;
+  proper.prune = 0.0;
   proper.names = (poei_names){0}; /* the hole has coordinates of its own */
   status = poei_plan_build(hole, &proper, &plan, error);
   poei_log_z z = {0};
@@ -107,6 +109,20 @@ void poei_target_place_numbers(const poei_target *target, poe_status status, poe
   }
 }
 
+poe_status poei_prune_read(poei_session *session, const poei_action *action, poe_error *error) {
+  session->prune = 0.0;
+  return poei_option_number(action, "prune", 0.0, 0.5, &session->prune, error);
+}
+
+poei_plan_options poei_session_plan_options(const poei_session *session) {
+  poei_plan_options options;
+  poei_plan_options_default(&options);
+  options.no_rewrite = session->no_rewrite;
+  options.prune = session->prune;
+  options.byte_limit = session->table_bytes > 0 ? session->table_bytes : options.byte_limit;
+  return options;
+}
+
 typedef enum solve_what { SOLVE_ALL, SOLVE_VALUES, SOLVE_DIFFERENCES } solve_what;
 
 static poe_status solve(poei_session *session, const char *expression, solve_what what, poei_solved *solved,
@@ -120,9 +136,7 @@ static poe_status solve(poei_session *session, const char *expression, solve_wha
     }
     return poe_error_set(error, status, "the target cannot be built: %s", poe_status_text(status));
   }
-  poei_plan_options options;
-  poei_plan_options_default(&options);
-  options.no_rewrite = session->no_rewrite;
+  poei_plan_options options = poei_session_plan_options(session);
   options.values_only = what != SOLVE_ALL;
   options.names = solved->target.names;
   if (what == SOLVE_DIFFERENCES) {
@@ -148,7 +162,21 @@ static poe_status solve(poei_session *session, const char *expression, solve_wha
 }
 
 poe_status poei_solve(poei_session *session, const char *expression, poei_solved *solved, poe_error *error) {
+  session->prune = 0.0;
   return solve(session, expression, SOLVE_ALL, solved, error);
+}
+
+poe_status poei_solve_action(poei_session *session, const poei_action *action, poei_solved *solved, poe_error *error) {
+  char *expression = NULL;
+  poe_status status = poei_prune_read(session, action, error);
+  if (status == POE_OK) {
+    status = poei_clamp_target(session, action, &expression, error);
+  }
+  if (status == POE_OK) {
+    status = solve(session, expression, SOLVE_ALL, solved, error);
+  }
+  poei_free(expression);
+  return status;
 }
 
 poe_status poei_solve_values(poei_session *session, const char *expression, poei_solved *solved, poe_error *error) {

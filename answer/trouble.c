@@ -158,10 +158,23 @@ static bool blame_visit(blame *job, const poe_expert *expert, const double *x) {
 
 /* ---- words ---- */
 
+/* A marginal or profile whose search along a latent coordinate failed. */
+static void blame_latent(const poe_expert *culprit, poe_error *error) {
+  bool maximised = isinf(poei_marginal_beta(culprit));
+  poe_error before = *error;
+  poe_error_set(error, before.status, "%s: %s over its %zu latent coordinate%s", before.message,
+                maximised ? "a `profile` has no largest value" : "a `marginal` has no integral that could be found",
+                poei_marginal_count(culprit), poei_marginal_count(culprit) == 1 ? "" : "s");
+  poe_error_hint(error, "multiply what is in it by an expert that holds the latent coordinate, such as a gaussian");
+}
+
 static void blame_tell(const blame *job, bool zero, poe_error *error) {
   poe_error place = {0};
   const char *name = NULL, *kind = poe_expert_ops_of(job->culprit)->kind;
   bool origin = poei_program_origin(job->session.program, job->culprit, &name, &place);
+  if (poei_node_kind_of(job->culprit) == POEI_NODE_marginal && poei_marginal_integrates(job->culprit)) {
+    blame_latent(job->culprit, error);
+  }
   if (!origin && poei_node_kind_of(job->culprit) != POEI_NODE_LEAF) {
     return; /* a sum that overflowed: the whole is to blame */
   }

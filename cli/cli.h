@@ -34,6 +34,8 @@ poe_status cli_run(poei_session *session, const cli_call *call, json_t **result,
 
 /* A result for a person. */
 void cli_print(FILE *out, const poei_verb *verb, const json_t *result);
+void cli_print_explain(FILE *out, const json_t *result);
+void cli_print_moments(FILE *out, const json_t *moments); /* of `marginals`; NULL is allowed */
 /* Errors and warnings, with the source line and carets where there is one. */
 void cli_print_diagnostics(const poei_program *program, const poei_diagnostics *diagnostics);
 void cli_print_error(const poei_program *program, const poe_error *error);
@@ -42,5 +44,7 @@ void cli_print_error(const poei_program *program, const poe_error *error);
 poei_monitor cli_monitor(bool quiet);
 void cli_monitor_end(void);
 bool cli_colour(FILE *stream);
+/* Columns of the terminal behind a stream, by COLUMNS or by asking it; 100 where there is none. */
+size_t cli_width(FILE *stream);
 
 #endif

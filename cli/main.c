@@ -196,6 +196,10 @@ static poe_status main_session(const cli_call *call, poei_session *session, poe_
     return status;
   }
   session->seed = seed;
+  status = poei_option_bytes(&call->action, "table_bytes", &session->table_bytes, error);
+  if (status != POE_OK) {
+    return status;
+  }
   session->no_rewrite = poei_option_flag(&call->action, "no_rewrite");
   session->no_cache = poei_option_flag(&call->action, "no_cache");
   session->monitor = cli_monitor(poei_option_flag(&call->action, "quiet"));

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
@@ -54,4 +55,18 @@ void cli_monitor_end(void) {
 bool cli_colour(FILE *stream) {
   const char *no_colour = getenv("NO_COLOR");
   return (no_colour == NULL || no_colour[0] == '\0') && isatty(fileno(stream));
+}
+
+size_t cli_width(FILE *stream) {
+  enum { NARROWEST = 40, WIDEST = 400, USUAL = 100 };
+  struct winsize window = {0};
+  const char *given = getenv("COLUMNS");
+  long columns = given == NULL ? 0 : strtol(given, NULL, 10);
+  if (columns <= 0 && isatty(fileno(stream)) && ioctl(fileno(stream), TIOCGWINSZ, &window) == 0) {
+    columns = window.ws_col;
+  }
+  if (columns <= 0) {
+    return USUAL;
+  }
+  return columns < NARROWEST ? NARROWEST : columns > WIDEST ? WIDEST : (size_t)columns;
 }

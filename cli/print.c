@@ -127,48 +127,6 @@ static void print_sample(FILE *out, const json_t *r) {
   }
 }
 
-static void print_explain(FILE *out, const json_t *r) {
-  fprintf(out, "%s = %s\n\nas written\n%s\n", print_text(r, "target"), print_text(r, "expression"),
-          print_text(r, "tree"));
-  size_t i;
-  json_t *item;
-  if (json_array_size(json_object_get(r, "rules")) > 0) {
-    fputs("rules\n", out);
-    json_array_foreach(json_object_get(r, "rules"), i, item) {
-      fprintf(out, "  %-18s %s\n", print_text(item, "rule"), print_text(item, "what"));
-    }
-    fputc('\n', out);
-  }
-  long long constants = (long long)json_integer_value(json_object_get(r, "constants"));
-  if (constants > 0) {
-    fprintf(out, "first       %lld normalising constant%s estimated by sequential Monte Carlo\n", constants,
-            constants == 1 ? " is" : "s are");
-  }
-  fprintf(out, "method      %s (%s)\nreason      %s\n", print_text(r, "method"),
-          print_true(r, "exact") ? "exact" : "not exact", print_text(r, "reason"));
-  json_array_foreach(json_object_get(r, "parts"), i, item) {
-    fprintf(out, "  part %zu    %s: %s\n", i + 1, print_text(item, "method"), print_text(item, "reason"));
-  }
-  json_array_foreach(json_object_get(r, "obstacles"), i, item) {
-    const char *name = print_text(item, "expert");
-    long long line = (long long)json_integer_value(json_object_get(item, "line")),
-              dimensions = (long long)json_integer_value(json_object_get(item, "dimensions"));
-    fprintf(out, "%-12s", i == 0 ? "in the way" : "");
-    if (name[0] != '\0') {
-      fprintf(out, "'%s' ", name);
-    }
-    if (line > 0) {
-      fprintf(out, "at %lld:%lld ", line, (long long)json_integer_value(json_object_get(item, "column")));
-    }
-    fprintf(out, "is %s %s over %lld variable%s, with no closed form\n",
-            strchr("aeiou", print_text(item, "kind")[0]) ? "an" : "a", print_text(item, "kind"), dimensions,
-            dimensions == 1 ? "" : "s");
-  }
-  fprintf(out, "dimensions  %lld\nscratch     %lld bytes per worker\n",
-          (long long)json_integer_value(json_object_get(r, "dimensions")),
-          (long long)json_integer_value(json_object_get(r, "scratch_bytes")));
-}
-
 /* A number, or its text where it is not finite. */
 static void print_value(poei_table *table, const json_t *value) {
   if (json_is_string(value)) {
@@ -290,10 +248,16 @@ static void print_marginals(FILE *out, const json_t *r) {
   json_object_foreach(json_object_get(r, "marginals"), name, value) {
     print_marginal(out, name, value);
   }
+  cli_print_moments(out, json_object_get(r, "moments"));
   if (print_true(r, "exact")) {
     fprintf(out, "exact: %s\n", print_text(r, "method"));
+  } else if (json_object_get(r, "draws") == NULL) {
+    fprintf(out, "%s, errors up to %.2g\n", print_text(r, "method"),
+            json_number_value(json_object_get(r, "error_bound")));
   } else {
-    fprintf(out, "%s (%lld)\n", print_text(r, "method"), (long long)json_integer_value(json_object_get(r, "draws")));
+    fprintf(out, "%s (%lld), standard errors up to %.2g\n", print_text(r, "method"),
+            (long long)json_integer_value(json_object_get(r, "draws")),
+            json_number_value(json_object_get(r, "largest_std_error")));
   }
 }
 
@@ -531,7 +495,7 @@ void cli_print(FILE *out, const poei_verb *verb, const json_t *result) {
   static const struct {
     const char *name;
     void (*print)(FILE *, const json_t *);
-  } views[] = {{"logz", print_logz},       {"sample", print_sample},     {"explain", print_explain},
+  } views[] = {{"logz", print_logz},       {"sample", print_sample},     {"explain", cli_print_explain},
                {"score", print_score},     {"minimize", print_minimize}, {"marginals", print_marginals},
                {"info", print_info},       {"verify", print_verify},     {"bench", print_bench},
                {"compare", print_compare}, {"check", print_check},       {"run", print_run}};

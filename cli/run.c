@@ -24,15 +24,21 @@ static char *run_folder(const cli_call *call) {
   return poei_format("%.*s.out", (int)length, call->file);
 }
 
-/* The action with the settings it brings along: seed, no_rewrite, no_cache. The others are the command's. */
+/* The action with the settings it brings along: seed, table_bytes, no_rewrite, no_cache. The others are the command's.
+ */
 static poe_status run_perform(const poei_session *session, const poei_action *action, json_t **result,
                               poe_error *error) {
   poei_session own = *session;
   size_t seed = 0;
   poe_status status = poei_option_integer(action, "seed", 0, SIZE_MAX, &seed, error);
+  size_t table_bytes = session->table_bytes;
+  if (status == POE_OK && poei_option_given(action, "table_bytes") != NULL) {
+    status = poei_option_bytes(action, "table_bytes", &table_bytes, error);
+  }
   if (status != POE_OK) {
     return status;
   }
+  own.table_bytes = table_bytes;
   own.seed = poei_option_given(action, "seed") != NULL ? seed : session->seed;
   own.no_rewrite = session->no_rewrite || poei_option_flag(action, "no_rewrite");
   own.no_cache = session->no_cache || poei_option_flag(action, "no_cache");

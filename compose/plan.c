@@ -32,6 +32,8 @@ static poei_plan_options complete(const poei_plan_options *given) {
   options.values_only = given->values_only;
   options.no_rewrite = given->no_rewrite;
   options.names = given->names;
+  options.prune = given->prune > 0.0 && given->prune < 1.0 ? given->prune : 0.0;
+  options.trace = given->trace;
   options.mixture_limit = given->mixture_limit != 0 ? given->mixture_limit : options.mixture_limit;
   options.state_limit = given->state_limit != 0 ? given->state_limit : options.state_limit;
   options.tolerance = given->tolerance > 0.0 ? given->tolerance : options.tolerance;
@@ -63,6 +65,8 @@ poe_status poei_plan_build(const poe_expert *target, const poei_plan_options *op
                            poe_error *error) {
   poei_plan_options all = complete(options), inner = all;
   inner.values_only = false;
+  inner.prune = 0.0;
+  inner.trace = NULL;
   inner.names = (poei_names){0}; /* a constant's expression has coordinates of its own */
   poe_expert *resolved = NULL, **holes = NULL;
   size_t n = 0;
@@ -127,6 +131,7 @@ void poei_plan_destroy(poei_plan *plan) {
   poei_free(plan->part_index);
   poei_free(plan->read);
   poei_free(plan->gain);
+  poe_expert_release(plan->discrete);
   poe_expert_release(plan->smooth);
   poe_expert_release(plan->base);
   poe_expert_release(plan->rest);

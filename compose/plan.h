@@ -16,11 +16,11 @@
   X(ENUMERATION, "enumeration", true)                                                                                  \
   X(ELIMINATION, "elimination", true)                                                                                  \
   X(QUADRATURE, "quadrature", false)                                                                                   \
-  X(MIXTURE, "mixture of plans", false)                                                                                \
+  X(MIXTURE, "mixture, component by component", false)                                                                 \
   X(BLOCKS, "independent blocks", false)                                                                               \
-  X(REST, "exact rest", false)                                                                                         \
+  X(REST, "a few coordinates first, the rest exactly", false)                                                          \
   X(JOINT, "joint with its latent variables", false)                                                                   \
-  X(MARGINAL, "marginal over its discrete coordinates", false)                                                         \
+  X(MARGINAL, "discrete coordinates summed out", false)                                                                \
   X(SMC, "sequential Monte Carlo", false)                                                                              \
   X(MCMC, "Markov chain Monte Carlo", false)
 
@@ -39,7 +39,10 @@ typedef struct poei_plan_options {
   size_t state_limit;   /* states an enumeration may visit (default 2^20)      */
   double tolerance;     /* of quadrature, on log Z (default 1e-8)              */
   size_t byte_limit;    /* of the tables that elimination holds (default 1 GiB) */
+  double prune;         /* mass of mixture components that may be left out (default 0: none; prune.h)   */
   poei_names names;     /* of the target's coordinates, for messages; their context outlives the plan */
+  struct poei_trace *trace; /* filled with what the rules did (compose/exact/trace.h), also when the target is
+                               refused; NULL: not wanted */
 } poei_plan_options;
 void poei_plan_options_default(poei_plan_options *options);
 
@@ -65,6 +68,9 @@ typedef struct poei_plan {
   bool has_log_z;
   double log_z, log_z_error; /* error: bound of quadrature or standard error of estimates inside; 0 exact */
   poei_method log_z_method;
+  double discarded; /* mass of mixture components left out (options.prune); log Z of the target is at most
+                       -log(1 - discarded) above log_z, which log_z_error includes                   */
+  size_t left_out;  /* how many they are                                                        */
 
   poe_expert *sampler; /* CLOSED, ENUMERATION, ELIMINATION, QUADRATURE: POE_CAN_SAMPLE, exact draws of the target in the
                           user's space, else NULL; ELIMINATION: NULL too when only log Z fits in memory */
@@ -81,6 +87,8 @@ typedef struct poei_plan {
   const struct poei_plan *whole; /* of a part: the plan it belongs to, and which of its coordinates it is over */
   const size_t *whole_index;     /* [dim]; NULL: all of them                                           */
   poei_names names;              /* of the coordinates of a plan that is no part                       */
+
+  poe_expert *discrete; /* MARGINAL: the discrete coordinates given the others (compose/exact/summed.h)  */
 
   poe_expert *smooth;   /* SMC, MCMC: target in unconstrained coordinates (a transform node)           */
   poe_expert *base;     /* SMC: samplable start, same unconstrained coordinates; NULL for MCMC          */

@@ -176,19 +176,10 @@ static poe_status beta_prepare(const double *p, const poe_support *on, double *l
   return *table != NULL ? POE_OK : poe_error_set(error, POE_E_MEMORY, "out of memory for a `beta`");
 }
 
-/* log of a gamma number: its power of a uniform number for shapes below 1 may underflow. */
-static double log_gamma_draw(poe_stream *stream, double shape) {
-  if (shape >= 1.0) {
-    return log(poe_stream_gamma(stream, shape));
-  }
-  double log_power = -poe_stream_exponential(stream) / shape;
-  return log(poe_stream_gamma(stream, shape + 1.0)) + log_power;
-}
-
 static double beta_draw(const double *p, const poe_support *on, const void *table, poe_stream *stream) {
   double log_x, log_rest;
   if (table == NULL) {
-    double first = log_gamma_draw(stream, p[A]), second = log_gamma_draw(stream, p[B]);
+    double first = poei_log_gamma_draw(stream, p[A]), second = poei_log_gamma_draw(stream, p[B]);
     return poei_sigmoid(first - second);
   }
   beta_curve curve;

@@ -186,7 +186,7 @@ static poe_status check_subjects(const poe_args *args, const poei_boltzmann_name
   const poe_subject *visible = &args->subjects[0];
   size_t real = 0;
   for (size_t j = 0; j < visible->dim; j++) {
-    real += visible->support[j].kind == POE_CONTINUOUS;
+    real += visible->support[j].kind != POE_DISCRETE;
   }
   *gaussian = names->gaussian && real == visible->dim;
   poe_status status = *gaussian ? POE_OK : need_binary(args, visible, error);

@@ -5,8 +5,11 @@
  */
 #include "experts/factor_graph.h"
 
+#include <string.h>
+
 #include "core/alloc.h"
 #include "experts/discrete.h"
+#include "experts/factors.h"
 #include "experts/family.h"
 #include "experts/states.h"
 
@@ -156,24 +159,20 @@ poe_status poei_factor_graph_eval_add(const void *self, poe_rows rows, poe_weigh
 poe_status poei_factor_graph_structure(const void *self, poe_structure *structure, poe_error *error) {
   const poei_factor_graph *graph = self;
   const poe_factors *own = &graph->factors;
-  poe_structure made = {.kind = POE_STRUCTURE_FACTORS, .dim = graph->dim};
-  poe_factors *copy = &made.as.factors;
-  copy->constant = own->constant;
-  copy->cardinality = poei_copy(own->cardinality, graph->dim, sizeof *own->cardinality);
-  copy->low = poei_copy(own->low, graph->dim, sizeof *own->low);
-  copy->factor = poei_calloc(own->n, sizeof *copy->factor);
-  copy->n = own->n;
-  bool whole = copy->cardinality != NULL && copy->low != NULL && copy->factor != NULL;
-  for (size_t f = 0; f < own->n && whole; f++) {
-    const poe_factor *factor = &own->factor[f];
-    size_t states = factor->n == 0 ? 1 : own->cardinality[factor->variable[0]] * graph_stride(graph, factor, 0);
-    copy->factor[f] = (poe_factor){factor->n, poei_copy(factor->variable, factor->n, sizeof *factor->variable),
-                                   poei_copy(factor->log_value, states, sizeof *factor->log_value)};
-    whole = copy->factor[f].variable != NULL && copy->factor[f].log_value != NULL;
+  poe_structure made;
+  poe_status status = poei_factors_start(&made, graph->dim, 1, 0, own->n, error);
+  if (status != POE_OK) {
+    return status;
   }
-  if (!whole) {
-    poe_structure_release(&made);
-    return graph_memory(error);
+  made.as.factors.constant = own->constant;
+  memcpy(made.as.factors.cardinality, own->cardinality, graph->dim * sizeof *own->cardinality);
+  memcpy(made.as.factors.low, own->low, graph->dim * sizeof *own->low);
+  for (size_t f = 0; f < own->n; f++) {
+    const poe_factor *factor = &own->factor[f];
+    status = poei_factors_copy(&made, factor->n, factor->variable, factor->log_value, error);
+    if (status != POE_OK) {
+      return status;
+    }
   }
   *structure = made;
   return POE_OK;

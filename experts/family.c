@@ -26,7 +26,8 @@ poe_status poei_family_need(const poe_args *args, poe_coordinate_kind kind, poe_
   }
   for (size_t j = 0; j < dim; j++) {
     const poe_subject *subject = NULL;
-    if (poei_family_support(args, j, &subject)->kind == kind) {
+    bool discrete = poei_family_support(args, j, &subject)->kind == POE_DISCRETE;
+    if (discrete == (kind == POE_DISCRETE)) {
       continue;
     }
     if (kind == POE_CONTINUOUS) {
@@ -173,6 +174,7 @@ poe_support *poei_family_declared(const poe_args *args) {
   poe_support *support = poei_alloc(dim, sizeof *support);
   for (size_t j = 0; support != NULL && j < dim; j++) {
     support[j] = *poei_family_support(args, j, NULL);
+    support[j].kind = support[j].kind == POE_DISCRETE ? POE_DISCRETE : POE_CONTINUOUS;
   }
   return support;
 }

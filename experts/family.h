@@ -35,7 +35,7 @@ poe_status poei_family_memory(const char *kind, poe_error *error);
 /* d copies of the real line; all ones; on the heap, NULL when out of memory. */
 poe_support *poei_family_reals(size_t d);
 unsigned char *poei_family_heads(size_t d);
-/* The declared supports of all subjects, concatenated. */
+/* The declared supports of all subjects, concatenated; numbers of a simplex as reals. */
 poe_support *poei_family_declared(const poe_args *args);
 /* Whether x[d] lies in the support. NaN passes: the density is NaN there, not 0. */
 bool poei_family_inside(const poe_support *support, size_t d, const double *x);

@@ -325,3 +325,11 @@ const poe_expert_ops poei_gaussian_ops = {
     .form = gaussian_form,
     .structure = gaussian_structure,
 };
+
+const poei_low_rank *poei_low_rank_of(const poe_expert *expert) {
+  const poe_expert_ops *ops = poe_expert_ops_of(expert);
+  const gaussian *g = ops == &poei_gaussian_ops ? poe_expert_self(expert) : NULL;
+  return ops == &poei_low_rank_ops                  ? poe_expert_self(expert)
+         : g != NULL && g->as == &gaussian_low_rank ? g->state
+                                                    : NULL;
+}

@@ -38,6 +38,15 @@ void poei_law_log_rest(size_t n, const double *x, double x0, double rest0, doubl
   add_logs(n, shift, out);
 }
 
+double poei_log_gamma_draw(poe_stream *stream,
+                           double shape) { /* below 1 a power of a uniform number, which may underflow */
+  if (shape >= 1.0) {
+    return log(poe_stream_gamma(stream, shape));
+  }
+  double log_power = -poe_stream_exponential(stream) / shape;
+  return log(poe_stream_gamma(stream, shape + 1.0)) + log_power;
+}
+
 size_t poei_law_cuts(double low, double high, size_t more, const double *candidate, double *cut) {
   size_t n = 1;
   cut[0] = low;

@@ -33,6 +33,9 @@ void poei_law_log_rest(size_t n, const double *x, double x0, double rest0, doubl
  * makes. */
 size_t poei_law_cuts(double low, double high, size_t more, const double *candidate, double *cut);
 
+/* log of a Gamma(shape, rate 1) number, which itself may be too small to write down. */
+double poei_log_gamma_draw(poe_stream *stream, double shape);
+
 /* Each set fills p[POEI_LAW_NUMBERS]. */
 
 /* The same log-density everywhere; reals or integers. */

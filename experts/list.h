@@ -16,6 +16,7 @@
   X(exponential)                                                                                                       \
   X(gamma)                                                                                                             \
   X(beta)                                                                                                              \
+  X(dirichlet)                                                                                                         \
   X(lognormal)                                                                                                         \
   X(von_mises)                                                                                                         \
   X(poisson)                                                                                                           \
@@ -25,6 +26,7 @@
   X(categorical)                                                                                                       \
   X(table)                                                                                                             \
   X(energy)                                                                                                            \
+  X(flow)                                                                                                              \
   X(classifier)                                                                                                        \
   X(autoregressive)                                                                                                    \
   X(uai)                                                                                                               \

@@ -209,3 +209,25 @@ poe_status poei_low_rank_form(const void *self, poe_form *form, poe_error *error
   poei_free(v);
   return status;
 }
+
+/* ---- as an expert of its own ---- */
+
+static const poe_param no_params[] = {{0}};
+
+const poe_expert_ops poei_low_rank_ops = {
+    .struct_size = sizeof(poe_expert_ops),
+    .kind = "low rank gaussian",
+    .doc = "one Gaussian, diagonal plus low rank",
+    .params = no_params,
+    .destroy = poei_low_rank_destroy,
+    .traits = poei_low_rank_traits,
+    .scratch = poei_low_rank_scratch,
+    .eval_add = poei_low_rank_eval_add,
+    .sample = poei_low_rank_sample,
+    .log_z = poei_low_rank_log_z,
+    .form = poei_low_rank_form,
+};
+
+poe_status poei_low_rank_wrap(poei_low_rank *g, poe_expert **out, poe_error *error) {
+  return poe_expert_wrap(&poei_low_rank_ops, g, out, error);
+}

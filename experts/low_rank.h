@@ -21,6 +21,12 @@ poei_low_rank *poei_low_rank_alloc(size_t d, size_t r);
 /* Derives the rest from mean, scale and w, which holds F as given. POE_E_DOMAIN when the numbers are too far apart. */
 poe_status poei_low_rank_finish(poei_low_rank *g, poe_error *error);
 
+extern const poe_expert_ops poei_low_rank_ops;
+/* An expert made of it, named "low rank gaussian"; takes it over when it succeeds. */
+poe_status poei_low_rank_wrap(poei_low_rank *g, poe_expert **out, poe_error *error);
+/* The state of such an expert, or of a `gaussian` with a factor; NULL for any other. */
+const poei_low_rank *poei_low_rank_of(const poe_expert *expert);
+
 void poei_low_rank_destroy(void *self);
 void poei_low_rank_traits(const void *self, poe_traits *traits);
 size_t poei_low_rank_scratch(const void *self, unsigned want, size_t n);

@@ -78,6 +78,7 @@ static poe_status uniform_create(const poe_args *args, void **self, poe_error *e
   poe_status status = s == NULL || bound == NULL ? poei_family_memory(args->kind, error) : POE_OK;
   for (size_t j = 0; status == POE_OK && j < d; j++) {
     s->support[j] = *poei_family_support(args, j, NULL);
+    s->support[j].kind = s->support[j].kind == POE_DISCRETE ? POE_DISCRETE : POE_CONTINUOUS;
   }
   if (status == POE_OK) {
     status = uniform_bounds(args, "low", s, bound, error);

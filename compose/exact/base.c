@@ -6,7 +6,7 @@
  * one of it to the base. Second choice: a factor that is a mixture, each component of which has such a base: the base
  * is the mixture of those, and rest = target / base. Third choice: a Gaussian on a box, whose coordinates depend on
  * each other: the base has its means and independent coordinates on the same box, wide enough that target / base is
- * bounded (else rare particles would carry the answer), and rest = target / base.
+ * bounded (else rare particles would carry the answer), and rest = target / base. Last: uniform densities on simplices.
  */
 #include <math.h>
 #include <stdint.h>
@@ -15,8 +15,10 @@
 #include "compose/exact/routes.h"
 #include "compose/exact/sparse_gaussian.h"
 #include "compose/exact/truncated.h"
+#include "compose/nodes/sticks.h"
 #include "core/alloc.h"
 #include "core/linalg.h"
+#include "experts/dirichlet.h"
 #include "experts/form.h"
 
 void poei_base_free(poei_base *base) {
@@ -335,6 +337,44 @@ static poe_status find_boxed(const poe_expert *target, const poei_parts *parts, 
   return POE_OK;
 }
 
+/* ---- uniform simplices ---- */
+
+/* Every simplex of the target with its uniform density (k - 1)! as one more factor, and that constant taken off. */
+static poe_status find_on_simplices(const poe_expert *target, poei_parts *parts, double constant, poei_base *found,
+                                    poe_error *error) {
+  const poe_traits *traits = poe_expert_traits(target);
+  poe_status status = POE_OK;
+  bool some = false;
+  for (size_t j = 0; j < traits->dim && status == POE_OK; j++) {
+    size_t k = poei_simplex_at(traits->dim, traits->support, j);
+    if (k == 0) {
+      continue;
+    }
+    some = true;
+    poe_expert *uniform = NULL;
+    double *alpha = poei_alloc(k, sizeof *alpha);
+    size_t *index = poei_alloc(k, sizeof *index);
+    if (alpha == NULL || index == NULL) {
+      status = poe_error_set(error, POE_E_MEMORY, "out of memory");
+    }
+    for (size_t i = 0; i < k && status == POE_OK; i++) {
+      alpha[i] = 1.0;
+      index[i] = j + i;
+    }
+    if (status == POE_OK) {
+      constant += poei_dirichlet_log_integral(k, alpha);
+      status = poei_dirichlet_create(1, k, alpha, &uniform, error);
+    }
+    if (status == POE_OK) {
+      status = poei_parts_add(parts, uniform, k, index, 1.0, error);
+    }
+    poe_expert_release(uniform);
+    poei_free(alpha);
+    poei_free(index);
+  }
+  return status == POE_OK && some ? find_cover(parts, constant, found, error) : status;
+}
+
 poe_status poei_base_find(const poe_expert *target, poei_base *found, poe_error *error) {
   *found = (poei_base){0};
   double constant;
@@ -355,6 +395,9 @@ poe_status poei_base_find(const poe_expert *target, poei_base *found, poe_error 
     }
     if (status == POE_OK && found->base == NULL) {
       status = find_boxed(target, &parts, found, error);
+    }
+    if (status == POE_OK && found->base == NULL) {
+      status = find_on_simplices(target, &parts, constant, found, error);
     }
   }
   poei_parts_free(&parts);

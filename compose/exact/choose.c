@@ -5,7 +5,10 @@
  *   enumeration    every coordinate is discrete and there are few states, or one count that provably falls
  *   blocks         groups of factors over disjoint coordinates: each has a plan of its own
  *   mixture        components of known log Z: each has a plan of its own
- *   exact rest     a large Gaussian of which the other factors read few coordinates: these by themselves
+ *   branches       few discrete values, and a closed form of the rest for each of them
+ *   islands        many discrete values; integrals of few continuous coordinates for each that these read
+ *   exact rest     a Gaussian of which the other factors read only some coordinates: these by themselves
+ *   values         few discrete values, and log Z of the rest for each of them: each has a plan of its own
  *   marginal       few discrete values beside continuous coordinates: these by themselves
  *   quadrature     one or two continuous coordinates
  *   SMC            from a factor that can be drawn
@@ -23,7 +26,12 @@
 #include "compose/exact/choose_parts.h"
 #include "compose/exact/discrete.h"
 #include "compose/exact/numeric.h"
+#include "compose/exact/prune.h"
 #include "compose/exact/routes.h"
+#include "compose/exact/simplices.h"
+#include "compose/exact/trace.h"
+#include "compose/exact/words.h"
+#include "compose/nodes/sticks.h"
 #include "core/alloc.h"
 #include "core/numerics.h"
 #include "core/pool.h"
@@ -64,9 +72,11 @@ static const char *obstacle(const poe_expert *expert) {
   return NULL;
 }
 
-static const char *obstacle_word(const poe_expert *expert) {
+/* Why there is no closed form, on the heap. */
+static char *no_closed_form(const poe_expert *expert) {
   const char *kind = obstacle(expert);
-  return kind == NULL ? "the product" : kind;
+  return kind == NULL ? poei_strdup("the factors have closed forms, but their product as it stands has none")
+                      : poei_format("`%s` has no closed form", kind);
 }
 
 /* ---- closed form, enumeration ---- */
@@ -92,9 +102,15 @@ static poe_status try_closed(const poei_chooser *choose, bool *done, poe_error *
   plan->method = POEI_METHOD_CLOSED;
   plan->sampler = poe_expert_retain(plan->expert);
   plan->exact = plan->has_log_z && plan->log_z_error == 0.0;
+  char words[POEI_WORDS_SIZE];
+  poei_expert_words(plan->expert, words, sizeof words);
+  const char *known = plan->has_log_z ? "known" : "not known";
+  bool product = poei_node_kind_of(plan->expert) == POEI_NODE_product;
   return poei_choose_reason(plan,
-                            poei_format("`%s` can be drawn from exactly%s", poe_expert_ops_of(plan->expert)->kind,
-                                        plan->has_log_z ? " and its log Z is known" : ""),
+                            product ? poei_format("its %zu factors are drawn from one after another; log Z is %s",
+                                                  poei_node_child_count(plan->expert), known)
+                                    : poei_format("the whole is %s %s, which is drawn from directly; log Z is %s",
+                                                  poei_article(words), words, known),
                             error);
 }
 
@@ -136,8 +152,10 @@ static poe_status try_enumeration(const poei_chooser *choose, bool *done, poe_er
   plan->method = POEI_METHOD_ENUMERATION;
   plan->exact = plan->log_z_error == 0.0;
   plan->sampler = all;
-  return status == POE_OK ? poei_choose_reason(plan, poei_format("all %zu states were added up", states), error)
-                          : status;
+  return status == POE_OK
+             ? poei_choose_reason(plan, poei_format("its %zu joint states are few enough to add up one by one", states),
+                                  error)
+             : status;
 }
 
 /* One count without an upper end. */
@@ -183,26 +201,31 @@ static poe_status refuse_discrete(const poei_chooser *choose, poe_error *error) 
                   "the %zu discrete coordinates have more than %zu joint states, and discrete sampling is absent%s%s",
                   discrete, choose->options->state_limit, choose->refusal->message[0] == '\0' ? "" : ": ",
                   choose->refusal->message);
-    poe_error_hint(error, "give values to some of them, or make independent blocks");
+    poe_error_hint(error, "%s",
+                   choose->refusal->hint[0] != '\0' ? choose->refusal->hint
+                                                    : "give values to some of them, or make independent blocks");
   } else {
     char name[POEI_NAME_SIZE];
     poei_names_text(&choose->options->names, first, name, sizeof name);
     poe_error_set(
         error, POE_E_CAPABILITY,
         "%zu of the %zu coordinates are discrete (the first is %s) with more than %d joint values: too many to "
-        "sum out beside continuous ones, and mixed sampling is absent",
-        discrete, traits->dim, name, (int)POEI_MARGINAL_STATES);
+        "sum out beside continuous ones, and mixed sampling is absent%s%s",
+        discrete, traits->dim, name, (int)POEI_MARGINAL_STATES, choose->refusal->message[0] == '\0' ? "" : ": ",
+        choose->refusal->message);
     poe_error_hint(error, "give values to some of the discrete coordinates");
   }
   return POE_E_CAPABILITY;
 }
 
-static poe_status quadrature_around(const poei_chooser *choose, const poei_spots *spots, bool *done, poe_error *error) {
+/* `over`: the target over its free coordinates, itself where it has no simplex. */
+static poe_status quadrature_around(const poei_chooser *choose, const poe_expert *over, const poei_spots *spots,
+                                    bool *done, poe_error *error) {
   poei_plan *plan = choose->plan;
+  size_t free_dim = poe_expert_traits(over)->dim;
   double log_z, bound;
   bool converged;
-  poe_status status =
-      poei_integrate(plan->expert, spots, choose->options->tolerance, &log_z, &bound, &converged, error);
+  poe_status status = poei_integrate(over, spots, choose->options->tolerance, &log_z, &bound, &converged, error);
   if (status == POE_E_NUMERIC) {
     return POE_OK; /* singular or not a number somewhere: sampling has its own say */
   }
@@ -217,32 +240,51 @@ static poe_status quadrature_around(const poei_chooser *choose, const poei_spots
     *done = true;
     return POE_OK;
   }
-  status = poei_grid_create(plan->expert, spots, log_z, bound, &plan->sampler, error);
+  status = poei_grid_create(over, spots, log_z, bound, &plan->sampler, error);
+  if (status == POE_OK && plan->sampler != NULL && over != plan->expert) {
+    poe_expert *free_draws = plan->sampler;
+    plan->sampler = NULL;
+    status = poei_stuck_create(plan->expert, free_draws, &plan->sampler, error);
+    poe_expert_release(free_draws);
+  }
   if (status != POE_OK || plan->sampler == NULL) {
     return status;
   }
   *done = true;
-  char *looked = poei_spots_text(spots);
-  status = poei_choose_reason(plan,
-                              looked == NULL
-                                  ? NULL
-                                  : poei_format("%zu continuous coordinate%s; `%s` has no closed form; %s", plan->dim,
-                                                plan->dim == 1 ? "" : "s", obstacle_word(plan->expert), looked),
-                              error);
+  char *looked = poei_spots_text(spots), *obstacle_text = no_closed_form(plan->expert);
+  status = poei_choose_reason(
+      plan,
+      looked == NULL || obstacle_text == NULL
+          ? NULL
+          : poei_format("%s; with %zu %scoordinate%s the density can be integrated numerically: %s", obstacle_text,
+                        free_dim, over == plan->expert ? "" : "free ", free_dim == 1 ? "" : "s", looked),
+      error);
   poei_free(looked);
+  poei_free(obstacle_text);
   return status;
 }
 
 static poe_status try_quadrature(const poei_chooser *choose, bool *done, poe_error *error) {
+  const poe_traits *traits = poe_expert_traits(choose->plan->expert);
   poei_spots spots = {0};
-  if (choose->plan->dim > 2) {
+  poe_expert *over = NULL;
+  if (poei_unstuck_dim(choose->plan->expert) > 2) {
     return POE_OK;
   }
-  poe_status status = poei_spots_find(choose->plan->expert, &spots, error);
+  poe_status status = POE_OK;
+  if (poei_simplex_any(traits->dim, traits->support)) {
+    status = poei_unstuck_create(choose->plan->expert, &over, error);
+  } else {
+    over = poe_expert_retain(choose->plan->expert);
+  }
   if (status == POE_OK) {
-    status = quadrature_around(choose, &spots, done, error);
+    status = poei_spots_find(over, &spots, error);
+  }
+  if (status == POE_OK) {
+    status = quadrature_around(choose, over, &spots, done, error);
   }
   poei_spots_free(&spots);
+  poe_expert_release(over);
   return status;
 }
 
@@ -270,11 +312,17 @@ static poe_status plan_smc(poei_plan *plan, const poei_base *found, poe_error *e
   if (status == POE_OK) {
     status = poei_transform_create_over(found->rest, support, false, &plan->rest, error);
   }
-  return status == POE_OK ? poei_choose_reason(plan,
-                                               poei_format("`%s` has no closed form; sampled along a path from %s",
-                                                           obstacle_word(plan->expert), found->why),
-                                               error)
-                          : status;
+  char *obstacle_text = status == POE_OK ? no_closed_form(plan->expert) : NULL;
+  if (status == POE_OK) {
+    status = poei_choose_reason(
+        plan,
+        obstacle_text == NULL
+            ? NULL
+            : poei_format("%s; weighted draws are moved along a path that starts from %s", obstacle_text, found->why),
+        error);
+  }
+  poei_free(obstacle_text);
+  return status;
 }
 
 static poe_status plan_sampling(const poei_chooser *choose, poe_error *error) {
@@ -289,14 +337,17 @@ static poe_status plan_sampling(const poei_chooser *choose, poe_error *error) {
   } else {
     plan->method = POEI_METHOD_MCMC;
     status = poei_transform_create(plan->expert, &plan->smooth, error);
+    char *obstacle_text = status == POE_OK ? no_closed_form(plan->expert) : NULL;
     if (status == POE_OK) {
-      status =
-          poei_choose_reason(plan,
-                             poei_format("`%s` has no closed form, and no factors that can be drawn exactly cover all "
-                                         "coordinates",
-                                         obstacle_word(plan->expert)),
-                             error);
+      status = poei_choose_reason(plan,
+                                  obstacle_text == NULL
+                                      ? NULL
+                                      : poei_format("%s, and no factors that can be drawn exactly cover all "
+                                                    "coordinates, so that there is nothing to start a path from",
+                                                    obstacle_text),
+                                  error);
     }
+    poei_free(obstacle_text);
   }
   poei_base_free(&found);
   return status;
@@ -306,8 +357,9 @@ static poe_status plan_sampling(const poei_chooser *choose, poe_error *error) {
 
 static poe_status choose_route(const poei_chooser *choose, poe_error *error) {
   static poe_status (*const routes[])(const poei_chooser *, bool *, poe_error *) = {
-      try_closed,        poei_route_elimination, try_enumeration, try_counts,
-      poei_route_blocks, poei_route_mixture,     poei_route_rest, poei_route_mixed};
+      try_closed,        poei_route_elimination, try_enumeration,     try_counts,
+      poei_route_blocks, poei_route_mixture,     poei_route_branches, poei_route_islands,
+      poei_route_rest,   poei_route_values,      poei_route_mixed,    poei_route_replicas};
   bool done = false;
   poe_status status = POE_OK;
   for (size_t i = 0; i < sizeof routes / sizeof routes[0] && status == POE_OK && !done; i++) {
@@ -332,6 +384,9 @@ poe_status poei_plan_tree(const poe_expert *tree, const poei_plan_options *optio
   plan->dim = poe_expert_traits(tree)->dim;
   plan->names = options->names;
   poe_status status = POE_OK;
+  if (options->trace != NULL) {
+    poei_trace_begin(options->trace, tree);
+  }
   if (options->no_rewrite) {
     plan->expert = poe_expert_retain(tree);
   } else {
@@ -341,16 +396,24 @@ poe_status poei_plan_tree(const poe_expert *tree, const poei_plan_options *optio
     plan->n_rules = fired.n;
   }
   poe_error refusal = {0};
-  poei_chooser choose = {options, log_z_only, plan, &refusal};
+  poei_plan_options inner = *options; /* what becomes of parts is told by their own plans */
+  inner.trace = NULL;
+  poei_chooser choose = {&inner, log_z_only, plan, &refusal};
   if (status == POE_OK && options->values_only) {
     status = poei_choose_reason(plan, poei_strdup("values only: no route was chosen"), error);
   } else if (status == POE_OK && !poei_expert_can(plan->expert, POE_CAN_EVAL)) {
     status = poei_route_blind(&choose, error);
   } else if (status == POE_OK) {
     status = poei_check_proper(plan->expert, &options->names, error);
+    if (status == POE_OK && options->prune > 0.0) {
+      status = poei_prune(plan, options->prune, error);
+    }
     if (status == POE_OK) {
       status = choose_route(&choose, error);
     }
+  }
+  if (status == POE_OK && options->prune > 0.0 && !options->values_only) {
+    status = poei_prune_tell(plan, error);
   }
   if (status == POE_OK) {
     status = set_scratch(plan);

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdint.h>
 
+#include "compose/exact/branches.h"
 #include "compose/exact/rest.h"
 #include "compose/exact/routes.h"
 #include "core/alloc.h"
@@ -42,6 +43,7 @@ static poe_status plan_blocks(const poei_chooser *choose, const poei_parts *part
   double total = parts->constant, variance = parts->variance;
   poei_plan_options blind = *choose->options; /* a block numbers its own coordinates */
   blind.names = (poei_names){0};
+  blind.prune /= (double)count;
   bool known = true, exact = true;
   for (size_t g = 0; g < count && status == POE_OK; g++) {
     poei_parts own = {0};
@@ -75,8 +77,12 @@ static poe_status plan_blocks(const poei_chooser *choose, const poei_parts *part
   plan->part_constant_error = sqrt(parts->variance);
   plan->method = POEI_METHOD_BLOCKS;
   plan->exact = exact;
-  return poei_choose_reason(plan, poei_format("the factors fall into %zu independent blocks of coordinates", count),
-                            error);
+  return poei_choose_reason(
+      plan,
+      poei_format("the factors fall into %zu blocks that share no coordinate: each is answered by itself, and the "
+                  "log Zs add up",
+                  count),
+      error);
 }
 
 poe_status poei_route_blocks(const poei_chooser *choose, bool *done, poe_error *error) {
@@ -162,8 +168,9 @@ static poe_status plan_components(const poei_chooser *choose, const poe_expert *
     }
     plan->method = POEI_METHOD_MIXTURE;
     plan->exact = exact && plan->log_z_error == 0.0;
-    status =
-        poei_choose_reason(plan, poei_format("a mixture of %zu components, each with a plan of its own", n), error);
+    status = poei_choose_reason(
+        plan, poei_format("a mixture: a draw picks one of %zu components by its weight, then draws from that one", n),
+        error);
   } else {
     drop_parts(plan);
   }
@@ -214,19 +221,48 @@ static poe_status plan_rest(const poei_chooser *choose, poei_rest *rest, poe_err
   plan->method = POEI_METHOD_REST;
   plan->exact = front->exact;
   return poei_choose_reason(plan,
-                            poei_format("a Gaussian over %zu coordinates of which the other factors read %zu: these by "
-                                        "themselves (%s: %s), the others exactly given them",
-                                        rest->n, rest->n_read, poei_method_word(front->method), front->reason),
+                            poei_format("the Gaussian part covers %zu coordinates, and the other factors read only %zu "
+                                        "of them: these are answered by %s, and all others exactly given them",
+                                        rest->n, rest->n_read, poei_method_word(front->method)),
                             error);
 }
 
 poe_status poei_route_rest(const poei_chooser *choose, bool *done, poe_error *error) {
   poei_rest rest;
-  poe_status status = poei_rest_find(choose->plan->expert, &rest, error);
+  poe_status status = poei_rest_find(choose->plan->expert, !choose->options->no_rewrite, &rest, error);
   if (status == POE_OK && rest.gaussian != NULL) {
     *done = true;
     status = plan_rest(choose, &rest, error);
   }
   poei_rest_free(&rest);
+  poe_expert *mixture = NULL;
+  if (status == POE_OK && !*done && !choose->options->no_rewrite) {
+    status = poei_rest_mixture(choose->plan->expert, &mixture, error);
+  }
+  if (mixture != NULL) {
+    status = plan_components(choose, mixture, 0.0, done, error);
+  }
+  poe_expert_release(mixture);
+  if (status == POE_OK && !*done && !choose->options->no_rewrite) {
+    status = poei_rest_conditional(choose->plan->expert, &rest, error);
+    if (status == POE_OK && rest.gaussian != NULL) {
+      *done = true;
+      status = plan_rest(choose, &rest, error);
+    }
+    poei_rest_free(&rest);
+  }
   return status;
+}
+
+poe_status poei_route_values(const poei_chooser *choose, bool *done, poe_error *error) {
+  poe_expert *mixture = NULL;
+  if (choose->options->no_rewrite || poe_expert_traits(choose->plan->expert)->offset_error != 0.0) {
+    return POE_OK;
+  }
+  poe_status status = poei_branches_mixture(choose->plan->expert, &mixture, error);
+  if (mixture != NULL) {
+    status = plan_components(choose, mixture, 0.0, done, error);
+  }
+  poe_expert_release(mixture);
+  return status == POE_E_CAPABILITY ? POE_OK : status;
 }

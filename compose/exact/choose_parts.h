@@ -22,7 +22,13 @@ poe_status poei_choose_parts(poei_plan *plan, size_t n, poe_error *error);
 poe_status poei_route_elimination(const poei_chooser *choose, bool *done, poe_error *error);
 poe_status poei_route_blocks(const poei_chooser *choose, bool *done, poe_error *error);
 poe_status poei_route_mixture(const poei_chooser *choose, bool *done, poe_error *error);
+/* Few discrete values, closed for each of them (branches.c); with a plan for each that knows log Z. */
+poe_status poei_route_values(const poei_chooser *choose, bool *done, poe_error *error);
+poe_status poei_route_branches(const poei_chooser *choose, bool *done, poe_error *error);
+/* Closed or integrable islands of continuous coordinates given the discrete ones (islands.c). */
+poe_status poei_route_islands(const poei_chooser *choose, bool *done, poe_error *error);
 poe_status poei_route_rest(const poei_chooser *choose, bool *done, poe_error *error);
+poe_status poei_route_replicas(const poei_chooser *choose, bool *done, poe_error *error);
 poe_status poei_route_mixed(const poei_chooser *choose, bool *done, poe_error *error);
 /* The only route of a target that cannot be evaluated; an error when it is none. */
 poe_status poei_route_blind(const poei_chooser *choose, poe_error *error);

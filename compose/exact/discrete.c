@@ -5,10 +5,12 @@
  * side.
  */
 #include "compose/exact/discrete.h"
+#include "compose/exact/islands.h"
 
 #include <math.h>
 #include <string.h>
 
+#include "compose/exact/branches.h"
 #include "compose/nodes/node.h"
 #include "core/alloc.h"
 
@@ -49,12 +51,23 @@ static poe_status list_summed(const poei_discrete *discrete, unsigned char *summ
   return status;
 }
 
-/* A graph of the expert and a junction of it, run. */
+static bool has_continuous(const poe_traits *traits) {
+  for (size_t j = 0; j < traits->dim; j++) {
+    if (traits->support[j].kind == POE_CONTINUOUS) {
+      return true;
+    }
+  }
+  return false;
+}
+
+/* A graph of the expert and a junction of it, run; of marginals, the discrete coordinates of a mixed one. */
 static poe_status solve(const poe_expert *expert, const poei_plan_options *options, poei_junction_goal goal,
                         poei_discrete **discrete, poei_junction **junction, poe_error *error) {
   poei_discrete *graph = NULL;
   poei_junction *tree = NULL;
-  poe_status status = poei_discrete_open(expert, options, &graph, error);
+  poe_status status = has_continuous(poe_expert_traits(expert)) && goal != POEI_JUNCTION_BEST
+                          ? poei_discrete_beside(expert, options, &graph, error)
+                          : poei_discrete_open(expert, options, &graph, error);
   unsigned char *summed = NULL;
   size_t count = 0;
   if (status == POE_OK && goal == POEI_JUNCTION_BEST) {
@@ -143,7 +156,7 @@ static poe_status from_junction(const poei_discrete *discrete, const poei_juncti
   double *p = poei_alloc(poei_field_values(discrete->graph), sizeof *p);
   poe_status status = p == NULL ? no_memory(error) : poei_junction_marginals(junction, p, error);
   size_t values = 0;
-  for (size_t j = 0; j < discrete->dim; j++) {
+  for (size_t j = 0; j < out->dim; j++) { /* none of a continuous one */
     values += out->states[j];
   }
   if (status == POE_OK) {
@@ -155,6 +168,7 @@ static poe_status from_junction(const poei_discrete *discrete, const poei_juncti
 
 /* out[coordinate of the whole] += weight * part[coordinate of the part]; index NULL: the same coordinates. */
 static void add_part(poei_marginals *out, const poei_marginals *part, double weight, const size_t *index) {
+  out->error = part->error > out->error ? part->error : out->error;
   for (size_t j = 0; j < part->dim; j++) {
     size_t c = index == NULL ? j : index[j];
     for (size_t a = 0; a < part->states[j] && out->states[c] > 0; a++) {
@@ -175,6 +189,10 @@ static bool has_discrete(const poe_traits *traits) {
   return false;
 }
 
+void poei_marginals_place(const poei_marginals *part, const size_t *index, poei_marginals *whole) {
+  add_part(whole, part, 1.0, index);
+}
+
 static poe_status find_marginals(const poei_plan *plan, const poei_plan_options *options, poei_marginals *out,
                                  poe_error *error);
 
@@ -182,7 +200,8 @@ static poe_status from_parts(const poei_plan *plan, const poei_plan_options *opt
                              poe_error *error) {
   poe_status status = POE_OK;
   bool through = plan->method == POEI_METHOD_MARGINAL || plan->method == POEI_METHOD_JOINT;
-  if (has_discrete(poe_expert_traits(plan->expert)) && (through || plan->log_z_error != 0.0)) {
+  bool weighed = plan->method == POEI_METHOD_MIXTURE && plan->log_z_error != 0.0; /* blocks need no constants */
+  if (has_discrete(poe_expert_traits(plan->expert)) && (through || weighed)) {
     return poe_error_set(error, POE_E_CAPABILITY, "the probabilities depend on integrals that are not exact");
   }
   for (size_t i = 0; i < plan->n_parts && status == POE_OK; i++) {
@@ -200,6 +219,19 @@ static poe_status from_parts(const poei_plan *plan, const poei_plan_options *opt
   return status;
 }
 
+/* Each possible joint value of the discrete coordinates counts for itself. */
+static void from_branches(const poe_expert *branches, poei_marginals *out) {
+  size_t n, m;
+  const size_t *index;
+  const double *p, *value;
+  poei_branches_look(branches, &n, &p, &m, &index, &value);
+  for (size_t k = 0; k < n; k++) {
+    for (size_t j = 0; j < m; j++) {
+      out->p[out->start[index[j]] + (size_t)(value[k * m + j] - out->low[index[j]])] += p[k];
+    }
+  }
+}
+
 static poe_status find_marginals(const poei_plan *plan, const poei_plan_options *options, poei_marginals *out,
                                  poe_error *error) {
   const poei_discrete *discrete = NULL;
@@ -210,6 +242,11 @@ static poe_status find_marginals(const poei_plan *plan, const poei_plan_options 
   poe_status status = marginals_open(poe_expert_traits(plan->expert), &made, error);
   if (status == POE_OK && plan->n_parts > 0) {
     status = from_parts(plan, options, &made, error);
+  } else if (status == POE_OK && plan->sampler != NULL && poei_branches_is(plan->sampler)) {
+    from_branches(plan->sampler, &made);
+  } else if (status == POE_OK && plan->sampler != NULL && poei_islands_is(plan->sampler)) {
+    status = poei_islands_marginals(plan->sampler, made.p, error);
+    made.error = expm1(2.0 * poei_islands_error(plan->sampler)); /* numerator and sum are both off by as much */
   } else if (status == POE_OK && plan->sampler != NULL && poei_elimination_parts(plan->sampler, &discrete, &junction)) {
     status = from_junction(discrete, junction, &made, error);
   } else if (status == POE_OK && has_discrete(poe_expert_traits(plan->expert))) {

@@ -24,6 +24,10 @@ typedef struct poei_discrete {
  * where the rest is not. Limits and names are those of the options. */
 poe_status poei_discrete_open(const poe_expert *target, const poei_plan_options *options, poei_discrete **out,
                               poe_error *error);
+/* The same of a target with continuous coordinates, over the discrete ones alone: POE_E_CAPABILITY when a factor reads
+ * both kinds. */
+poe_status poei_discrete_beside(const poe_expert *target, const poei_plan_options *options, poei_discrete **out,
+                                poe_error *error);
 void poei_discrete_destroy(poei_discrete *discrete); /* NULL is allowed */
 /* poei_junction_run in the target's words: POE_E_EMPTY names a coordinate. */
 poe_status poei_discrete_run(const poei_discrete *discrete, const poei_names *names, poei_junction *junction,
@@ -47,6 +51,10 @@ poe_status poei_eliminate(const poe_expert *target, const poei_plan_options *opt
                           poei_elimination_answer *answer, poe_error *refusal, poe_error *error);
 /* The graph and the junction of such a sampler; false for any other expert. */
 bool poei_elimination_parts(const poe_expert *expert, const poei_discrete **discrete, const poei_junction **junction);
+/* Does such a sampler hold too few messages to draw one by one? Then many draws at once are much cheaper than few. */
+bool poei_elimination_draws_together(const poe_expert *expert);
+/* rows.n draws of such a sampler, the i-th a function of at[i]; takes memory from the heap. */
+poe_status poei_elimination_draw(const poe_expert *expert, poe_rows_out rows, const poe_rng *at, poe_error *error);
 
 /* ---- what plans know ---- */
 
@@ -57,6 +65,7 @@ typedef struct poei_marginals {
   double *low;    /* [dim] smallest value                                   */
   size_t *start;  /* [dim] where its probabilities begin                    */
   double *p;      /* [sum of states]                                        */
+  double error;   /* bound on that of each, by quadrature; 0: exact          */
 } poei_marginals;
 
 /* The exact marginals of a plan's target (options NULL: defaults). POE_E_CAPABILITY, saying why, where the plan has
@@ -64,6 +73,9 @@ typedef struct poei_marginals {
 poe_status poei_plan_marginals(const poei_plan *plan, const poei_plan_options *options, poei_marginals *marginals,
                                poe_error *error);
 void poei_marginals_free(poei_marginals *marginals);
+/* Adds the probabilities of a part to those of the whole, over whose coordinates index[part dim] it is (NULL: the
+ * first). */
+void poei_marginals_place(const poei_marginals *part, const size_t *index, poei_marginals *whole);
 
 /* The k most probable points of an all-discrete target, best first: *found rows of x[k, dim] and log_density[k]; fewer
  * when fewer have positive density. Hidden variables are summed out before anything is maximised, but for those that

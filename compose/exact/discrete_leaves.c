@@ -278,9 +278,13 @@ poe_status poei_opener_leaf(poei_opener *opener, const poe_expert *expert, const
     return status;
   }
   if (structured && poei_opener_states(opener, expert, place, opener->options->state_limit, &n, NULL) == 0) {
-    return poe_error_set(error, POE_E_CAPABILITY,
-                         "`%s` has hidden variables, and a power of a sum over them is no product of factors",
-                         poe_expert_ops_of(expert)->kind);
+    poe_error_set(error, POE_E_CAPABILITY,
+                  "`%s` has hidden variables: its power %g is a sum over them to a power, and only for whole numbers "
+                  "from 1 on is that a product of factors",
+                  poe_expert_ops_of(expert)->kind, exponent);
+    poe_error_hint(error, "take a whole power of `%s`, or give values to its variables",
+                   poe_expert_ops_of(expert)->kind);
+    return POE_E_CAPABILITY;
   }
   return poei_opener_tabulate(opener, expert, place, exponent, gate, error);
 }

@@ -7,6 +7,7 @@
 #include <math.h>
 
 #include "compose/exact/discrete_parts.h"
+#include "compose/exact/summed_parts.h"
 #include "compose/nodes/node.h"
 #include "core/alloc.h"
 
@@ -218,23 +219,20 @@ void poei_discrete_destroy(poei_discrete *discrete) {
   }
 }
 
-/* The target's coordinates as the first variables; place[dim]. */
-static poe_status add_coordinates(poei_opener *opener, const poe_traits *traits, size_t *place, poe_error *error) {
-  poe_status status = POE_OK;
-  for (size_t j = 0; j < traits->dim && status == POE_OK; j++) {
-    size_t states = poei_support_states(&traits->support[j]);
-    char name[POEI_NAME_SIZE];
-    if (traits->support[j].kind != POE_DISCRETE) {
-      status = poe_error_set(error, POE_E_CAPABILITY, "%s is continuous",
-                             poei_names_text(&opener->options->names, j, name, sizeof name));
-    } else if (states == 0 || states > MOST_VALUES) {
-      status = poe_error_set(error, POE_E_CAPABILITY, "%s takes more than %d values",
-                             poei_names_text(&opener->options->names, j, name, sizeof name), MOST_VALUES);
-    } else {
-      status = poei_opener_variable(opener, states, traits->support[j].low, &place[j], error);
-    }
+/* Coordinate j of the target as the next variable. */
+static poe_status add_coordinate(poei_opener *opener, const poe_traits *traits, size_t j, size_t *place,
+                                 poe_error *error) {
+  size_t states = poei_support_states(&traits->support[j]);
+  char name[POEI_NAME_SIZE];
+  if (traits->support[j].kind != POE_DISCRETE) {
+    return poe_error_set(error, POE_E_CAPABILITY, "%s is continuous",
+                         poei_names_text(&opener->options->names, j, name, sizeof name));
   }
-  return status;
+  if (states == 0 || states > MOST_VALUES) {
+    return poe_error_set(error, POE_E_CAPABILITY, "%s takes more than %d values",
+                         poei_names_text(&opener->options->names, j, name, sizeof name), MOST_VALUES);
+  }
+  return poei_opener_variable(opener, states, traits->support[j].low, place, error);
 }
 
 /* Hands the opener's graph over. */
@@ -264,8 +262,8 @@ poe_status poei_discrete_open(const poe_expert *target, const poei_plan_options 
   poei_opener opener = {.options = options};
   size_t *place = poei_alloc(traits->dim, sizeof *place);
   poe_status status = place == NULL ? no_memory(error) : poei_field_create(&opener.graph, error);
-  if (status == POE_OK) {
-    status = add_coordinates(&opener, traits, place, error);
+  for (size_t j = 0; j < traits->dim && status == POE_OK; j++) {
+    status = add_coordinate(&opener, traits, j, &place[j], error);
   }
   if (status == POE_OK) {
     status = open_expert(&opener, target, place, 1.0, NULL, error);
@@ -278,5 +276,106 @@ poe_status poei_discrete_open(const poe_expert *target, const poei_plan_options 
   }
   poei_opener_free(&opener);
   poei_free(place);
+  return status;
+}
+
+/* Factors with the tables value[i] (NULL: 1 everywhere) over scope[i] of the target's coordinates. */
+static poe_status add_scopes(poei_opener *opener, size_t n, const poei_scope *scope, const double *const *value,
+                             const size_t *place, size_t *factor, poe_error *error) {
+  poe_status status = POE_OK;
+  for (size_t i = 0; i < n && status == POE_OK; i++) {
+    size_t states = 1;
+    size_t *variable = poei_alloc(scope[i].n, sizeof *variable);
+    for (size_t k = 0; variable != NULL && k < scope[i].n; k++) {
+      variable[k] = place[scope[i].index[k]];
+      states = poei_mul_size(states, poei_field_cardinality(opener->graph, variable[k]), &states) ? states : SIZE_MAX;
+    }
+    double *own = value == NULL ? poei_calloc(states, sizeof *own) : poei_copy(value[i], states, sizeof *own);
+    status = variable == NULL || own == NULL
+                 ? no_memory(error)
+                 : poei_opener_factor(opener, scope[i].n, variable, own, 1.0, NULL, NULL, error);
+    if (factor != NULL) {
+      factor[i] = opener->n_positive - 1;
+    }
+    poei_free(own);
+    poei_free(variable);
+  }
+  return status;
+}
+
+/* The factors of `parts` in member[]. own: [parts->dim] work space. */
+static poe_status add_members(poei_opener *opener, const poei_parts *parts, const unsigned char *member,
+                              const size_t *place, size_t *own, poe_error *error) {
+  poe_status status = POE_OK;
+  for (size_t i = 0; i < parts->n && status == POE_OK; i++) {
+    const poei_part *part = &parts->item[i];
+    for (size_t j = 0; member[i] && j < part->n; j++) {
+      own[j] = place[part->index[j]];
+    }
+    if (member[i]) {
+      status = open_expert(opener, part->expert, own, part->exponent, NULL, error);
+    }
+  }
+  return status;
+}
+
+poe_status poei_discrete_open_among(const poe_traits *traits, const poei_parts *parts, const unsigned char *member,
+                                    size_t n, const poei_scope *scope, const double *const *value, size_t *factor,
+                                    const poei_plan_options *options, poei_discrete **out, poe_error *error) {
+  poei_opener opener = {.options = options};
+  size_t discrete = 0, *place = poei_alloc(2 * traits->dim, sizeof *place);
+  poe_status status = place == NULL ? no_memory(error) : poei_field_create(&opener.graph, error);
+  for (size_t j = 0; j < traits->dim && status == POE_OK; j++) {
+    if (traits->support[j].kind == POE_DISCRETE) {
+      status = add_coordinate(&opener, traits, j, &place[j], error);
+      discrete++;
+    } else {
+      place[j] = SIZE_MAX; /* no member reads it */
+    }
+  }
+  if (status == POE_OK) {
+    status = add_members(&opener, parts, member, place, place + traits->dim, error);
+  }
+  if (status == POE_OK) {
+    status = poei_opener_check(&opener, discrete, error);
+  }
+  if (status == POE_OK) {
+    status = add_scopes(&opener, n, scope, value, place, factor, error);
+  }
+  if (status == POE_OK) {
+    status = publish(&opener, discrete, out, error);
+  }
+  poei_opener_free(&opener);
+  poei_free(place);
+  return status;
+}
+
+poe_status poei_discrete_beside(const poe_expert *target, const poei_plan_options *options, poei_discrete **out,
+                                poe_error *error) {
+  const poe_traits *traits = poe_expert_traits(target);
+  poei_plan_options own = *options;
+  poei_parts parts = {0};
+  own.names = (poei_names){0}; /* the graph has a numbering of its own */
+  poe_status status = poei_parts_open(target, POEI_OPEN_ALL, &parts, NULL, error);
+  unsigned char *member = status == POE_OK ? poei_calloc(parts.n, 1) : NULL;
+  if (status == POE_OK && member == NULL) {
+    status = no_memory(error);
+  }
+  for (size_t i = 0; i < parts.n && status == POE_OK; i++) {
+    size_t discrete = 0;
+    for (size_t j = 0; j < parts.item[i].n; j++) {
+      discrete += traits->support[parts.item[i].index[j]].kind == POE_DISCRETE;
+    }
+    member[i] = discrete > 0;
+    if (discrete > 0 && discrete < parts.item[i].n) {
+      status = poe_error_set(error, POE_E_CAPABILITY, "`%s` joins discrete coordinates to continuous ones",
+                             poe_expert_ops_of(parts.item[i].expert)->kind);
+    }
+  }
+  if (status == POE_OK) {
+    status = poei_discrete_open_among(traits, &parts, member, 0, NULL, NULL, NULL, &own, out, error);
+  }
+  poei_free(member);
+  poei_parts_free(&parts);
   return status;
 }

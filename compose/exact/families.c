@@ -46,6 +46,15 @@ static poe_status small_form(const poe_expert *leaf, poe_form *form, poe_error *
   return (traits->capabilities & POE_CAN_FORM) != 0 ? poe_expert_form(leaf, form, error) : POE_OK;
 }
 
+/* Coordinates of diagonal precision that are no Gaussians (of formulas): exponential tilts, constants. */
+static bool has_tilts(const poe_sparse_gaussian *sparse, size_t dim) {
+  bool tilts = false;
+  for (size_t j = 0; j < dim; j++) {
+    tilts = tilts || !(sparse->precision[sparse->column_start[j]] > 0.0);
+  }
+  return tilts;
+}
+
 static poe_status leaf_sort(const poe_expert *leaf, poei_family_sort *sort, poe_error *error) {
   const poe_traits *traits = poe_expert_traits(leaf);
   poe_structure structure = {0};
@@ -63,7 +72,7 @@ static poe_status leaf_sort(const poe_expert *leaf, poei_family_sort *sort, poe_
     if (status == POE_OK && structure.kind == POE_STRUCTURE_NATURAL) {
       *sort = POEI_SOME_FAMILY;
     } else if (status == POE_OK && diagonal_sparse(&structure)) {
-      *sort = POEI_GAUSSIAN_FAMILY;
+      *sort = has_tilts(&structure.as.sparse, traits->dim) ? POEI_SOME_FAMILY : POEI_GAUSSIAN_FAMILY;
     }
   } else {
     status = small_form(leaf, &form, error);

@@ -107,30 +107,63 @@ static const poei_term *term_of(const factor *own, size_t c) {
 
 /* ---- precisions ---- */
 
+/* What a term adds to the precision, and what it takes away: a divisor the other way round. */
+typedef struct rows {
+  size_t n;
+  const double *row; /* [n, part n] */
+  double t;          /* times this  */
+} rows;
+
+static rows added_rows(const factor *own, const poei_term *one) {
+  double t = exponent_of(own);
+  return t > 0.0 ? (rows){one->n_rows, one->row, t} : (rows){one->n_minus, one->minus, -t};
+}
+
+static rows taken_rows(const factor *own, const poei_term *one) {
+  double t = exponent_of(own);
+  return t > 0.0 ? (rows){one->n_minus, one->minus, t} : (rows){one->n_rows, one->row, -t};
+}
+
 static void add_term(poei_root *root, const factor *own, const poei_term *one) {
-  for (size_t r = 0; r < one->n_rows; r++) {
-    poei_root_add(root, exponent_of(own), own->part->n, own->part->index, &one->row[r * own->part->n]);
+  rows add = added_rows(own, one);
+  for (size_t r = 0; r < add.n; r++) {
+    poei_root_add(root, add.t, own->part->n, own->part->index, &add.row[r * own->part->n]);
   }
 }
 
-/* The rows of the divisors over all coordinates, w[*m, dim] on the heap. */
-static poe_status divisor_rows(const fusion *f, double **w, size_t *m, poe_error *error) {
-  *m = 0;
-  for (size_t i = 0; i < f->n_factors; i++) {
-    *m += exponent_of(&f->factor[i]) < 0.0 ? f->factor[i].terms->term->n_rows : 0;
+/* Writes what a term takes away over all coordinates into w[*at.., dim]. */
+static void take_term(const fusion *f, const factor *own, const poei_term *one, double *w, size_t *at) {
+  rows take = taken_rows(own, one);
+  for (size_t r = 0; r < take.n; r++, ++*at) {
+    memset(&w[*at * f->dim], 0, f->dim * sizeof *w);
+    for (size_t j = 0; j < own->part->n; j++) {
+      w[*at * f->dim + own->part->index[j]] = sqrt(take.t) * take.row[r * own->part->n + j];
+    }
   }
-  size_t numbers, at = 0;
-  *w = poei_mul_size(*m, f->dim, &numbers) ? poei_calloc(numbers, sizeof **w) : NULL;
-  if (*w == NULL) {
+}
+
+/* What every component takes away, w[*m, dim], and room for that and what one may take besides; both on the heap. */
+static poe_status taken_from_all(const fusion *f, double **w, double **copy, size_t *m, poe_error *error) {
+  size_t room = 0, numbers;
+  for (size_t i = 0; i < f->n_factors; i++) {
+    size_t most = 0;
+    for (size_t k = 0; k < f->factor[i].terms->n_terms; k++) {
+      size_t own = taken_rows(&f->factor[i], &f->factor[i].terms->term[k]).n;
+      most = own > most ? own : most;
+    }
+    room += most;
+  }
+  *m = 0;
+  if (poei_mul_size(room, f->dim, &numbers)) {
+    *w = poei_alloc(numbers, sizeof **w);
+    *copy = poei_alloc(numbers, sizeof **copy);
+  }
+  if (*w == NULL || *copy == NULL) {
     return poe_error_set(error, POE_E_MEMORY, "out of memory");
   }
   for (size_t i = 0; i < f->n_factors; i++) {
-    const factor *own = &f->factor[i];
-    double t = exponent_of(own);
-    for (size_t r = 0; t < 0.0 && r < own->terms->term->n_rows; r++, at++) {
-      for (size_t j = 0; j < own->part->n; j++) {
-        (*w)[at * f->dim + own->part->index[j]] = sqrt(-t) * own->terms->term->row[r * own->part->n + j];
-      }
+    if (f->factor[i].terms->n_terms == 1) {
+      take_term(f, &f->factor[i], f->factor[i].terms->term, *w, m);
     }
   }
   return POE_OK;
@@ -145,7 +178,7 @@ static void guess(const fusion *f, double *diagonal, double *mean) {
     for (size_t j = 0; exponent_of(own) > 0.0 && j < n; j++) {
       size_t at = own->part->index[j];
       double p = exponent_of(own) * one->form->precision[(one->component * n + j) * n + j];
-      diagonal[at] += p;
+      diagonal[at] += p > 0.0 ? p : 0.0;
       if (p > 0.0) {
         mean[at] += (one->form->origin[one->component * n + j] - mean[at]) * (p / diagonal[at]);
       }
@@ -153,18 +186,20 @@ static void guess(const fusion *f, double *diagonal, double *mean) {
   }
 }
 
-/* The factor of component c from the root of the Gaussians that all have. w[m, dim]: the divisors. */
+/* The factor of component c from the root of the Gaussians that all have. taken[m, dim]: what they take away; copy has
+ * room for what this one takes besides. */
 static poe_status component_factor(fusion *f, size_t c, const poei_root *common, poei_root *root, size_t m,
-                                   const double *w, double *copy, poe_error *error) {
+                                   const double *taken, double *copy, poe_error *error) {
   size_t d = f->dim;
   bool proper = false;
   poei_root_copy(root, common);
+  memcpy(copy, taken, m * d * sizeof *copy);
   for (size_t i = 0; i < f->n_factors; i++) {
     if (f->factor[i].terms->n_terms > 1) {
       add_term(root, &f->factor[i], term_of(&f->factor[i], c));
+      take_term(f, &f->factor[i], term_of(&f->factor[i], c), copy, &m);
     }
   }
-  memcpy(copy, w, m * d * sizeof *copy);
   poe_status status = poei_root_subtract(root, m, copy, &proper, error);
   if (status == POE_OK && !proper) {
     status = poe_error_set(error, POE_E_IMPROPER, "the product of the factors has no finite integral");
@@ -198,14 +233,10 @@ static poe_status make_factors(fusion *f, poe_error *error) {
     status = poei_root_start(&root, d, diagonal, error);
   }
   if (status == POE_OK) {
-    status = divisor_rows(f, &w, &m, error);
-  }
-  if (status == POE_OK) {
-    copy = poei_alloc(m * d, sizeof *copy);
-    status = copy == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory") : POE_OK;
+    status = taken_from_all(f, &w, &copy, &m, error);
   }
   for (size_t i = 0; i < f->n_factors && status == POE_OK; i++) {
-    if (f->factor[i].terms->n_terms == 1 && exponent_of(&f->factor[i]) > 0.0) {
+    if (f->factor[i].terms->n_terms == 1) {
       add_term(&common, &f->factor[i], f->factor[i].terms->term);
     }
   }

@@ -12,6 +12,7 @@
 #include "compose/exact/families.h"
 #include "compose/exact/fuse.h"
 #include "compose/exact/routes.h"
+#include "compose/exact/simplices.h"
 #include "compose/exact/sparse_gaussian.h"
 #include "core/alloc.h"
 #include "core/linalg.h"
@@ -350,6 +351,9 @@ poe_status poei_check_proper(const poe_expert *target, const poei_names *names, 
   poe_status status = check_form(target, names, error);
   if (status == POE_OK) {
     status = poei_check_families(target, names, error);
+  }
+  if (status == POE_OK) {
+    status = poei_check_simplices(target, names, error);
   }
   if (status == POE_OK) {
     status = check_held(target, names, error);

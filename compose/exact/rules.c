@@ -13,7 +13,7 @@
 
 #include <string.h>
 
-#include "compose/exact/tree.h"
+#include "compose/exact/trace.h"
 #include "core/alloc.h"
 
 const poei_rule poei_rules[] = {
@@ -31,6 +31,9 @@ typedef struct engine {
   bool moving; /* only by the rules that move factors about */
   poei_fired *fired;
   poei_memo memo;
+  poei_trace *trace;        /* NULL: nobody wants to know                                     */
+  const size_t *place;      /* traced: the target's coordinates of the node that is looked at */
+  const poe_expert *origin; /* what stood there before any rule */
 } engine;
 
 void poei_fired_free(poei_fired *fired) {
@@ -81,6 +84,9 @@ static poe_status fire(engine *run, poe_expert **expert, bool *fired, poe_error 
     }
     if (next != NULL) {
       status = record(run->fired, rule->name, what, error);
+      if (status == POE_OK && run->trace != NULL) {
+        status = poei_trace_fired(run->trace, rule->name, what, run->origin, *expert, next, run->place, error);
+      }
       poe_expert_release(*expert);
       *expert = next;
       *fired = true;
@@ -92,6 +98,35 @@ static poe_status fire(engine *run, poe_expert **expert, bool *fired, poe_error 
   return POE_OK;
 }
 
+/* The children of one node in order, each with its place. */
+typedef struct descent {
+  engine *run;
+  const poe_expert *node;
+  size_t next;
+} descent;
+
+static poe_status visit_child(void *context, const poe_expert *expert, poe_expert **out, poe_error *error) {
+  descent *down = context;
+  const size_t *place = down->run->place;
+  size_t *own = poei_child_place(down->node, down->next++, place);
+  if (own == NULL) {
+    return poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  down->run->place = own;
+  poe_status status = visit(down->run, expert, out, error);
+  down->run->place = place;
+  poei_free(own);
+  return status;
+}
+
+static poe_status rebuild(engine *run, const poe_expert *expert, poe_expert **out, poe_error *error) {
+  if (run->trace == NULL) {
+    return poei_tree_rebuild(expert, visit, run, out, error);
+  }
+  descent down = {run, expert, 0};
+  return poei_tree_rebuild(expert, visit_child, &down, out, error);
+}
+
 static poe_status visit(void *context, const poe_expert *expert, poe_expert **out, poe_error *error) {
   engine *run = context;
   const poei_memo_entry *known = poei_memo_find(&run->memo, expert);
@@ -100,13 +135,14 @@ static poe_status visit(void *context, const poe_expert *expert, poe_expert **ou
     return POE_OK;
   }
   poe_expert *current = NULL;
-  poe_status status = poei_tree_rebuild(expert, visit, run, &current, error);
+  poe_status status = rebuild(run, expert, &current, error);
   bool fired = status == POE_OK;
   for (size_t step = 0; status == POE_OK && fired && step < MOST_FIRINGS; step++) {
+    run->origin = expert;
     status = fire(run, &current, &fired, error);
     if (status == POE_OK && fired) {
       poe_expert *next = NULL;
-      status = poei_tree_rebuild(current, visit, run, &next, error);
+      status = rebuild(run, current, &next, error);
       if (status == POE_OK) {
         poe_expert_release(current);
         current = next;
@@ -119,6 +155,9 @@ static poe_status visit(void *context, const poe_expert *expert, poe_expert **ou
   if (status == POE_OK && current != expert) {
     status = poei_memo_put(&run->memo, current, current, false, error);
   }
+  if (status == POE_OK && run->trace != NULL) {
+    status = poei_trace_made(run->trace, current, expert, error);
+  }
   if (status != POE_OK) {
     poe_expert_release(current);
     return status;
@@ -129,16 +168,25 @@ static poe_status visit(void *context, const poe_expert *expert, poe_expert **ou
 
 poe_status poei_rewrite(const poe_expert *expert, const poei_plan_options *options, const char *only, poei_fired *fired,
                         poe_expert **out, poe_error *error) {
+  size_t dim = poe_expert_traits(expert)->dim;
+  size_t *place = options->trace == NULL ? NULL : poei_alloc(dim, sizeof *place);
+  if (options->trace != NULL && place == NULL) {
+    return poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  for (size_t j = 0; place != NULL && j < dim; j++) {
+    place[j] = j;
+  }
   poe_expert *current = poe_expert_retain(expert);
   poe_status status = POE_OK;
   for (int pass = only == NULL ? 0 : 1; pass < 2 && status == POE_OK; pass++) {
-    engine run = {options, only, pass == 0, fired, {0}};
+    engine run = {options, only, pass == 0, fired, {0}, options->trace, place, current};
     poe_expert *next = NULL;
     status = visit(&run, current, &next, error);
     poei_memo_free(&run.memo);
     poe_expert_release(current);
     current = next;
   }
+  poei_free(place);
   if (status == POE_OK) {
     *out = current;
   }

@@ -12,13 +12,17 @@
   X(collect, "collect", true, "equal factors become one with the sum of the exponents")                                \
   X(share_map, "share map", true, "several densities of one map's value become one, so that the map runs once")        \
   X(given, "push given", true, "clamped values go to the factors and components that read them")                       \
+  X(formula, "split formula", true, "a formula that is a sum over different coordinates becomes a product")            \
   X(marginal, "marginal", true, "what reads no latent coordinate comes out of a marginal, and the rest falls apart")   \
   X(rbm, "RBM product", false, "restricted Boltzmann machines and independent factors become one machine")             \
   X(rbm_given, "RBM given", false, "clamped units of a machine go to the biases of the others")                        \
   X(sparse, "sparse gaussian algebra", false, "Gaussian factors of a large space become one of sparse precision")      \
   X(gaussian, "gaussian algebra", false, "Gaussian factors become one Gaussian; closed nodes become closed forms")     \
   X(conjugate, "conjugate", false, "exponential families over the same coordinate become one: coefficients add up")    \
+  X(simplex, "dirichlet", false, "powers of the numbers of a simplex become one Dirichlet")                            \
   X(distribute, "distribute", false, "mixtures of Gaussians are multiplied out into one mixture")                      \
+  X(sparse_mixture, "sparse mixtures", false, "mixtures of Gaussians over a large space, multiplied out")              \
+  X(low_rank, "low rank", false, "large Gaussians of low rank and diagonal ones become one")                           \
   X(tables, "table algebra", false, "tables over discrete coordinates become one table")                               \
   X(common, "common factor", false, "a factor of every component comes out of a mixture")                              \
   X(blocks, "blocks", false, "factors are grouped into independent blocks of coordinates")

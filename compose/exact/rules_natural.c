@@ -232,10 +232,10 @@ static char *describe(const job *j) {
     return poei_format("%zu factors were taken apart into their %zu coordinates", j->own.n, j->own.dim);
   }
   const char *plural = j->own.n == 1 ? "" : "s";
-  return good == j->own.dim
-             ? poei_format("%zu factor%s became one %s over %zu coordinates", j->own.n, plural, kind, good)
-             : poei_format("%zu factor%s became one %s in %zu of %zu coordinates", j->own.n, plural, kind, good,
-                           j->own.dim);
+  return good == j->own.dim ? poei_format("%zu factor%s became one %s over %zu coordinate%s", j->own.n, plural, kind,
+                                          good, good == 1 ? "" : "s")
+                            : poei_format("%zu factor%s became one %s in %zu of %zu coordinates", j->own.n, plural,
+                                          kind, good, j->own.dim);
 }
 
 /* ---- the rule ---- */
@@ -345,8 +345,8 @@ static poe_status close_node(const poe_expert *expert, poe_expert **out, char **
     status = poei_families_close(&f, dim, index, f.constant, out, &why);
   }
   if (status == POE_OK) {
-    *what = poei_format("a %s became a closed form over %zu coordinates",
-                        poei_node_kind_name(poei_node_kind_of(expert)), dim);
+    *what = poei_format("a %s became a closed form over %zu coordinate%s",
+                        poei_node_kind_name(poei_node_kind_of(expert)), dim, dim == 1 ? "" : "s");
   }
   poei_families_free(&f);
   poei_free(index);

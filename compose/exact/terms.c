@@ -2,15 +2,19 @@
  *
  * A Gaussian with an expert of its own is evaluated by it, which knows its parameters as they were written; components
  * of a form around their origins, c + l u - |W u|^2 / 2 with rows W of the precision's square root: nothing larger than
- * the answer is squared.
+ * the answer is squared. A precision that is not positive (of a formula, of a quotient) is the difference of two
+ * squares by its eigenvectors.
  */
 #include "compose/exact/terms.h"
 
+#include <float.h>
+#include <math.h>
 #include <string.h>
 
 #include "compose/exact/root.h"
 #include "compose/exact/truncated.h"
 #include "core/alloc.h"
+#include "core/linalg.h"
 #include "experts/spd.h"
 
 /* The expert without its box. */
@@ -64,6 +68,45 @@ static poe_status open_summands(poei_terms *own, const poe_expert *expert, doubl
   return status;
 }
 
+/* Rows of a precision[n, n] that is not positive, w[n, n]: those of the positive part first. False when they are not to
+ * be had. scaled[n, n] is work space. */
+static bool split_rows(size_t n, const double *precision, double *scaled, double *w, size_t *plus, size_t *minus) {
+  double *scale = poei_alloc(n, 2 * sizeof *scale), most = 0.0;
+  if (scale == NULL) {
+    return false;
+  }
+  double *value = scale + n;
+  for (size_t i = 0; i < n; i++) { /* to the size of each coordinate's largest number */
+    double largest = 0.0;
+    for (size_t j = 0; j < n; j++) {
+      largest = fmax(largest, fabs(precision[i * n + j]));
+    }
+    scale[i] = largest > 0.0 ? sqrt(largest) : 1.0;
+  }
+  for (size_t i = 0; i < n * n; i++) {
+    scaled[i] = precision[i] / scale[i / n] / scale[i % n];
+  }
+  bool found = poei_symmetric_eigen(n, scaled, value, scaled);
+  *plus = *minus = 0;
+  for (size_t r = 0; r < n; r++) {
+    most = fmax(most, fabs(value[r]));
+  }
+  for (size_t sign = 0; sign < 2 && found; sign++) {
+    for (size_t r = 0; r < n; r++) {
+      double own = sign == 0 ? value[r] : -value[r];
+      if (own > (double)n * DBL_EPSILON * most) {
+        double *row = w + (*plus + *minus) * n;
+        for (size_t j = 0; j < n; j++) {
+          row[j] = sqrt(own) * scaled[r * n + j] * scale[j];
+        }
+        *(sign == 0 ? plus : minus) += 1;
+      }
+    }
+  }
+  poei_free(scale);
+  return found;
+}
+
 /* The terms of the forms. */
 static poe_status make_terms(poei_terms *own, const poe_expert *const *whole, const double *weight, bool *diagonal,
                              poe_error *error) {
@@ -92,9 +135,11 @@ static poe_status make_terms(poei_terms *own, const poe_expert *const *whole, co
       made->row = &own->rows[own->n_terms++ * n * n];
       const double *precision = &form->precision[c * n * n];
       *diagonal = *diagonal && poei_spd_diagonal(n, precision);
-      if (!poei_root_rows(n, precision, work, made->row, &made->n_rows)) {
+      if (!poei_root_rows(n, precision, work, made->row, &made->n_rows) &&
+          !split_rows(n, precision, work, made->row, &made->n_rows, &made->n_minus)) {
         status = poe_error_set(error, POE_E_IMPROPER, "a factor grows without bound in some direction");
       }
+      made->minus = made->row + made->n_rows * n;
     }
   }
   poei_free(work);
@@ -144,14 +189,14 @@ static void form_value(const poei_term *one, size_t n, const double *x, double *
     *value += linear[j] * (x[j] - origin[j]);
     gradient[j] = linear[j];
   }
-  for (size_t r = 0; r < one->n_rows; r++) {
-    double z = 0.0;
+  for (size_t r = 0; r < one->n_rows + one->n_minus; r++) { /* the minus rows stand behind the others */
+    double z = 0.0, sign = r < one->n_rows ? 1.0 : -1.0;
     for (size_t j = 0; j < n; j++) {
       z += one->row[r * n + j] * (x[j] - origin[j]);
     }
-    *value -= 0.5 * z * z;
+    *value -= 0.5 * sign * z * z;
     for (size_t j = 0; j < n; j++) {
-      gradient[j] -= one->row[r * n + j] * z;
+      gradient[j] -= sign * one->row[r * n + j] * z;
     }
   }
 }

@@ -10,8 +10,8 @@ typedef struct poei_term {
   const poe_form *form;
   size_t component;
   double log_weight;
-  size_t n_rows;
-  double *row; /* [n_rows, n] precision = row' row    */
+  size_t n_rows, n_minus;
+  double *row, *minus; /* [n_rows, n], [n_minus, n] precision = row' row - minus' minus */
 } poei_term;
 
 /* The terms of one part over its n coordinates. Zero-initialise. */

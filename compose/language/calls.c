@@ -61,11 +61,6 @@ static bool read_subject(poei_checker *checker, const poei_scope *scope, const p
                        density ? "to combine experts use * or 'and'; to read one's values give it to a decoder" : NULL,
                        "'%s' is over variables, this is %s", call->text, poei_sort_text(&place));
   }
-  poei_space_kind space = place.of ? POEI_SPACE_REAL : poei_variable_of(checker->program, place.index[0])->space;
-  if (space == POEI_SPACE_SIMPLEX) {
-    return poei_report(&checker->reader, POE_E_TYPE, syntax->span, NULL, "'%s' cannot be over '%s', which is a simplex",
-                       call->text, place.name);
-  }
   size_t *shape = poei_region_copy(&checker->program->region, place.shape, place.ndim, sizeof *shape);
   const poe_support *support = supports_of(checker, &place);
   const char *name = poei_print_expression(&checker->program->region, syntax);

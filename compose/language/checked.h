@@ -98,7 +98,9 @@ struct poei_term {
 
   const poe_expert_ops *family; /* LEAF */
   const poei_leaf *leaf;
-  bool has_derived; /* a leaf below reads a derived variable                  */
+  size_t n_read;      /* LEAF: the coordinates it reads; `coordinate` holds all numbers of a simplex it reads one of */
+  const size_t *read; /* [n_read] ascending */
+  bool has_derived;   /* a leaf below reads a derived variable                  */
 
   size_t n;
   poei_term **children;

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "compose/language/program_parts.h"
+#include "compose/nodes/sticks.h"
 #include "formats/tensor_file.h"
 
 const char *poei_sort_text(const poei_value *value) {
@@ -425,6 +426,28 @@ static bool read_binding(poei_checker *checker, const poei_scope *scope, const p
   return true;
 }
 
+/* Simplices are given as a whole, by numbers that sum to 1. ids[n] ascending. */
+static bool check_simplices(poei_checker *checker, const poei_syntax *syntax, size_t n, const size_t *ids,
+                            const double *values) {
+  if (!poei_check_whole_simplices(checker, syntax->span, n, ids, "given")) {
+    return false;
+  }
+  for (size_t i = 0, step; i < n; i += step) {
+    size_t first = 0, k = poei_simplex_of(checker->program, ids[i], &first);
+    step = k > 0 ? k : 1;
+    if (k > 0 && !poei_simplex_holds(k, &values[i])) {
+      double sum = 0;
+      for (size_t j = 0; j < k; j++) {
+        sum += values[i + j];
+      }
+      return poei_report(&checker->reader, POE_E_EMPTY, syntax->span, NULL,
+                         "the numbers given for the simplex '%s' sum to %.10g, not to 1",
+                         poei_variable_of(checker->program, first)->name, sum);
+    }
+  }
+  return true;
+}
+
 bool poei_density_given(poei_checker *checker, const poei_scope *scope, const poei_syntax *syntax, poei_value *value) {
   poei_value joint;
   bindings all = {0};
@@ -451,6 +474,9 @@ bool poei_density_given(poei_checker *checker, const poei_scope *scope, const po
       return poei_report(&checker->reader, POE_E_NAME, syntax->span, NULL, "%s is fixed twice",
                          poei_program_coordinate_text(checker->program, ids[i], name, sizeof name));
     }
+  }
+  if (!check_simplices(checker, syntax, all.n, ids, values)) {
+    return false;
   }
   if (all.n == joint.term->dim) {
     return poei_report(&checker->reader, POE_E_TYPE, syntax->span, "its value at a point is told by 'score'",

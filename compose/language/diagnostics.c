@@ -23,6 +23,10 @@ poei_span poei_span_join(poei_span first, poei_span last) {
 }
 
 void poei_span_place(poei_span span, poe_error *error) {
+  if (span.source && span.source->generated) {
+    poe_error_at(error, span.source->path, 0, 0, 0);
+    return;
+  }
   size_t length = span.length;
   if (span.source && span.offset <= span.source->size) {
     size_t rest = span.source->size - span.offset;

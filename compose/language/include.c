@@ -174,6 +174,7 @@ bool poei_load_sources(poei_checker *checker, const char *path, const char *text
     return false;
   }
   program->path = source->path;
+  source->generated = text && poei_uai_named(path);
   loading file = {.source = source, .real = real_path(&program->region, path)};
   return file.real && load_document(&loader, &file, &program->main);
 }

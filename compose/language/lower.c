@@ -198,6 +198,30 @@ static bool check_support(poei_checker *checker, const poei_term *term) {
   return true;
 }
 
+/* The children at their exponents, then the flat factors. */
+static poe_status product_of(poei_checker *checker, const poei_term *term, const poe_expert *const *children,
+                             const size_t *const *index, const poei_flat_factors *flat, poe_expert **expert,
+                             poe_error *error) {
+  if (flat->n == 0) {
+    return poei_product_create_scoped(term->dim, term->n, children, index, term->factor, expert, error);
+  }
+  poei_region *region = &checker->program->region;
+  size_t n = term->n + flat->n;
+  const poe_expert **all = poei_region_take(region, n, sizeof *all);
+  const size_t **place = poei_region_take(region, n, sizeof *place);
+  double *exponent = poei_region_take(region, n, sizeof *exponent);
+  if (!all || !place || !exponent) {
+    return poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  for (size_t i = 0; i < n; i++) {
+    bool own = i < term->n;
+    all[i] = own ? children[i] : flat->expert[i - term->n];
+    place[i] = own ? index[i] : &flat->coordinate[i - term->n];
+    exponent[i] = own ? term->factor[i] : 1.0;
+  }
+  return poei_product_create_scoped(term->dim, n, all, place, exponent, expert, error);
+}
+
 static bool lower_product(poei_checker *checker, const poei_term *term, poe_expert **expert) {
   const poe_expert **children = poei_region_take(&checker->program->region, term->n, sizeof *children);
   const size_t **index = poei_region_take(&checker->program->region, term->n, sizeof *index);
@@ -205,7 +229,12 @@ static bool lower_product(poei_checker *checker, const poei_term *term, poe_expe
     return false;
   }
   poe_error error = {0};
-  poe_status status = poei_product_create_scoped(term->dim, term->n, children, index, term->factor, expert, &error);
+  poei_flat_factors flat;
+  poe_status status = poei_lower_flat(checker, term, index, &flat, &error);
+  if (status == POE_OK) {
+    status = product_of(checker, term, children, index, &flat, expert, &error);
+  }
+  poei_flat_release(&flat);
   return status == POE_OK || poei_report_at(checker, span_of(term), &error);
 }
 

@@ -147,7 +147,7 @@ static const poei_derivation *only_map(const poei_term *term) {
     of = part->of ? part->of : of;
     plain += part->of ? 0 : part->subject.dim;
   }
-  return of->flat_dim + plain == term->dim ? of : NULL;
+  return of->flat_dim + plain == term->n_read ? of : NULL;
 }
 
 /* The leaf over (all of the map's output, the plain coordinates in the leaf's order): takes the reference. */
@@ -200,9 +200,9 @@ bool poei_lower_through(poei_checker *checker, const poei_term *term, poe_expert
       poe_expert_release(expert);
       return false;
     }
-    return through(checker, leaf, map, expert, out); /* its coordinates are the term's, ascending */
+    return through(checker, leaf, map, expert, out); /* its coordinates are those read, ascending */
   }
-  size_t *ids = poei_region_take(&checker->program->region, term->dim, sizeof *ids), n_plain;
+  size_t *ids = poei_region_take(&checker->program->region, term->n_read, sizeof *ids), n_plain;
   if (!ids) {
     poe_expert_release(expert);
     return false;
@@ -210,5 +210,5 @@ bool poei_lower_through(poei_checker *checker, const poei_term *term, poe_expert
   memcpy(ids, of->flat_coordinate, of->flat_dim * sizeof *ids);
   return over_output(checker, leaf, of, expert, &n_plain, ids + of->flat_dim, &over) &&
          through(checker, leaf, of->flat, over, &deep) &&
-         poei_widen(checker, leaf->syntax->span, deep, term->dim, ids, term->dim, term->coordinate, out);
+         poei_widen(checker, leaf->syntax->span, deep, term->n_read, ids, term->n_read, term->read, out);
 }

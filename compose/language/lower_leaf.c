@@ -2,7 +2,8 @@
  *
  * Arguments become poe_args; formulas are built from their code; files are noted as read. What `create` finds wrong is
  * told at the place of the argument. Where a variable was declared narrower than the family's own support, the density
- * is restricted to the declaration (not renormalised).
+ * is restricted to the declaration (not renormalised). One that reads a number of a simplex becomes a density over the
+ * whole simplex: what is over part of one has no measure of its own.
  */
 #include <math.h>
 #include <string.h>
@@ -165,8 +166,9 @@ static bool check_kinds(poei_checker *checker, const poei_leaf *leaf, const poe_
   for (size_t p = 0; p < leaf->n_parts; p++) {
     const poe_subject *subject = &leaf->parts[p].subject;
     for (size_t i = 0; i < subject->dim; i++, at++) {
-      if (traits->support[at].kind != subject->support[i].kind) {
-        bool wants_real = traits->support[at].kind == POE_CONTINUOUS;
+      bool discrete = subject->support[i].kind == POE_DISCRETE;
+      if ((traits->support[at].kind == POE_DISCRETE) != discrete) {
+        bool wants_real = discrete;
         return poei_report(&checker->reader, POE_E_TYPE, leaf->syntax->span, NULL, "'%s' is over %s, but '%s' holds %s",
                            leaf->kind, wants_real ? "real numbers" : "integers", subject->name,
                            wants_real ? "integers" : "real numbers");
@@ -189,7 +191,8 @@ static bool restrict_leaf(poei_checker *checker, const poei_leaf *leaf, poe_expe
     for (size_t i = 0; i < leaf->parts[p].subject.dim; i++, at++) {
       const poe_support *declared = &leaf->parts[p].subject.support[i], *own = &traits->support[at];
       box[at] = poei_space_intersect(own, declared);
-      narrower = narrower || declared->low > own->low || declared->high < own->high;
+      bool interval = declared->kind == POE_CONTINUOUS || declared->kind == POE_DISCRETE;
+      narrower = narrower || (interval && (declared->low > own->low || declared->high < own->high));
     }
   }
   if (!narrower) {
@@ -199,6 +202,41 @@ static bool restrict_leaf(poei_checker *checker, const poei_leaf *leaf, poe_expe
   poe_error error = {0};
   return poei_restrict_create(expert, box, out, &error) == POE_OK ||
          poei_report_at(checker, leaf->syntax->span, &error);
+}
+
+/* Over the coordinates of the term, where those it reads are not all; on its simplices. Takes a reference, gives one.
+ */
+static bool on_simplices(poei_checker *checker, const poei_term *term, poe_expert *expert, poe_expert **out) {
+  poei_span span = term->leaf->syntax->span;
+  poe_support *support = poei_region_take(&checker->program->region, term->dim, sizeof *support);
+  poe_expert *wide = NULL;
+  if (!support) {
+    poe_expert_release(expert);
+    return false;
+  }
+  if (!poei_widen(checker, span, expert, term->n_read, term->read, term->dim, term->coordinate, &wide)) {
+    return false;
+  }
+  size_t simplices = 0, known = 0; /* numbers of simplices, and those that the expert knows of */
+  for (size_t i = 0; i < term->dim; i++) {
+    support[i] = checker->program->support[term->coordinate[i]];
+    bool simplex = support[i].kind == POE_SIMPLEX || support[i].kind == POE_SIMPLEX_NEXT;
+    simplices += simplex;
+    known += simplex && poe_expert_traits(wide)->support[i].kind == support[i].kind;
+  }
+  if (simplices == known) {
+    *out = wide;
+    return true;
+  }
+  if (known > 0) {
+    poe_expert_release(wide);
+    return poei_report(&checker->reader, POE_E_TYPE, span, "write the name of the simplex alone",
+                       "'%s' is over all numbers of a simplex, these are a part", term->leaf->kind);
+  }
+  poe_error error = {0};
+  poe_status status = poei_simplex_create(wide, support, out, &error);
+  poe_expert_release(wide);
+  return status == POE_OK || poei_report_at(checker, span, &error);
 }
 
 bool poei_lower_leaf(poei_checker *checker, const poei_term *term, poe_expert **expert) {
@@ -216,7 +254,8 @@ bool poei_lower_leaf(poei_checker *checker, const poei_term *term, poe_expert **
     return false;
   }
   if (term->has_derived) {
-    return poei_lower_through(checker, term, restricted, expert);
+    poe_expert *through = NULL;
+    return poei_lower_through(checker, term, restricted, &through) && on_simplices(checker, term, through, expert);
   }
   size_t *ids = poei_region_take(&checker->program->region, leaf->dim, sizeof *ids), at = 0;
   for (size_t p = 0; ids && p < leaf->n_parts; p++) {
@@ -227,5 +266,7 @@ bool poei_lower_leaf(poei_checker *checker, const poei_term *term, poe_expert **
     poe_expert_release(restricted);
     return false;
   }
-  return poei_widen(checker, leaf->syntax->span, restricted, leaf->dim, ids, term->dim, term->coordinate, expert);
+  poe_expert *placed = NULL;
+  return poei_widen(checker, leaf->syntax->span, restricted, leaf->dim, ids, term->n_read, term->read, &placed) &&
+         on_simplices(checker, term, placed, expert);
 }

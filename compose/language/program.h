@@ -122,8 +122,59 @@ poe_status poei_program_target(poei_program *program, const char *expression, po
 void poei_target_free(poei_target *target);
 /* Coordinate id -> "z[3]", "x[2, 0]" or "c" (scalar) into text[size]; returns text. */
 const char *poei_program_coordinate_text(const poei_program *program, size_t coordinate, char *text, size_t size);
-/* The tree of a target as written, for `explain`: indented lines with place and what each leaf is. On the heap. */
-char *poei_program_tree(poei_program *program, const char *expression, poei_diagnostics *diagnostics);
+/* Coordinates ids[n], ascending, as a person would write them: "x, y[0:4], s (405 of 704)", cut with "..." where text
+ * ends; returns text. Those of the first variable alone begin at *at (0 to begin with), which moves behind them: false
+ * when there are no more. */
+const char *poei_program_over_text(const poei_program *program, size_t n, const size_t *ids, char *text, size_t size);
+bool poei_program_over_next(const poei_program *program, size_t n, const size_t *ids, size_t *at,
+                            const poei_variable **variable, size_t *count, char *text, size_t size);
+
+/* ---- targets as written (outline.c), for `explain` ---- */
+
+typedef struct poei_outline poei_outline;
+
+/* A numbers' place that a call reads: coordinates of variables, or numbers that a map makes. */
+typedef struct poei_outline_over {
+  const char *name, *text; /* of the variable; as a person would write what is read of it */
+  size_t count, of;        /* numbers read, numbers there are                             */
+  bool derived;            /* made by a map, which is a child                             */
+} poei_outline_over;
+
+/* One node. Equal factors, as a comprehension makes them, are told once, with their number. */
+struct poei_outline {
+  const char *kind;   /* "product", "mixture", "given" ..., or the word of a family or map    */
+  const char *name;   /* of the definition it is, NULL                                        */
+  const char *inside; /* of the definition it is written in, NULL                             */
+  const char *text;   /* families and maps: the call as written; others: NULL                 */
+  bool map, again;    /* again: written out before, no children here                          */
+  const char *file;
+  int line, column; /* line 0: the file has no text, as a UAI network                       */
+  double factor;    /* exponent in a product, weight in a mixture; else 1                   */
+  size_t count;     /* how many factors this stands for, each with coordinates of its own   */
+  size_t n_over;
+  const poei_outline_over *over; /* of all of them */
+  size_t n_gone;                 /* given, marginal, profile: coordinates that disappear here */
+  const size_t *gone;            /* [n_gone] ids */
+  const double *gone_value;      /* given: [n_gone] */
+  double beta;                   /* marginal */
+  size_t n;
+  const poei_outline *const *children;
+
+  const struct poei_term *term; /* for poei_outline_mentions, with where they are among the parent's terms */
+  size_t n_position;
+  const size_t *position; /* [n_position] */
+};
+
+/* The tree of a target as written. It lives as long as the program; nothing is lowered. NULL and diagnostics when the
+ * target is not one or memory ran out. */
+const poei_outline *poei_program_outline(poei_program *program, const char *expression, poei_diagnostics *diagnostics);
+
+/* Calls tell() for every density of the tree that was lowered, the equal ones too: the expert, over coordinates
+ * ids[dim], and the node that writes it. Stops when it gives false. */
+bool poei_outline_mentions(const poei_outline *outline,
+                           bool (*tell)(void *context, const poe_expert *expert, size_t dim, const size_t *ids,
+                                        const poei_outline *node),
+                           void *context);
 
 /* Where an expert that a tree is made of was written: its place into *error, and *name: that of the definition which is
  * nothing else, or NULL. False, and nothing changed, when it is no call of a family in the program. Equal calls are one

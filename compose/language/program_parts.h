@@ -127,6 +127,10 @@ void poei_check_names(poei_checker *checker, const poei_definition *definition);
 /* spaces.c */
 bool poei_check_var(poei_checker *checker, const poei_statement *statement);
 const poei_variable *poei_variable_of(const poei_program *program, size_t coordinate);
+/* How many numbers the simplex has that a coordinate belongs to, and its first; 0: it belongs to none. */
+size_t poei_simplex_of(const poei_program *program, size_t coordinate, size_t *first);
+/* Coordinates ids[n], ascending and distinct, hold all numbers of a simplex or none; what: "given". */
+bool poei_check_whole_simplices(poei_checker *checker, poei_span span, size_t n, const size_t *ids, const char *what);
 /* Is a value inside the support of a coordinate? */
 bool poei_space_contains(const poe_support *support, double value);
 /* "int(3), which holds 0..2" */
@@ -246,6 +250,15 @@ bool poei_make_map(poei_checker *checker, const poei_leaf *leaf, const poe_map_o
 /* lower_derived.c */
 bool poei_derivation_flatten(poei_checker *checker, poei_derivation *derivation);
 bool poei_lower_through(poei_checker *checker, const poei_term *term, poe_expert *leaf, poe_expert **expert);
+/* lower_flat.c: constant factors for the coordinates of a product that only factors with exponent 0 read */
+typedef struct poei_flat_factors {
+  size_t n;
+  poe_expert **expert; /* [n] owned by whoever asked: poei_flat_release */
+  size_t *coordinate;  /* [n] of the product                            */
+} poei_flat_factors;
+poe_status poei_lower_flat(poei_checker *checker, const poei_term *term, const size_t *const *index,
+                           poei_flat_factors *out, poe_error *error);
+void poei_flat_release(poei_flat_factors *flat);
 /* lower_mixture.c */
 bool poei_lower_mixture(poei_checker *checker, poei_term *term, poe_expert **expert);
 bool poei_lower_normalise(poei_checker *checker, poei_term *term, poe_expert **expert);

@@ -28,6 +28,7 @@ typedef struct poei_source {
   const char *anchor; /* folder that relative paths start from, "" for the working directory */
   const char *text;
   size_t size;
+  bool generated; /* written for the user, who has no lines of it: a UAI network's program */
 } poei_source;
 
 /* A piece of a source. Lines and columns count from 1, columns in bytes; length 0 is a place without width. */

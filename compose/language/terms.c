@@ -53,6 +53,34 @@ static poei_term *new_term(poei_checker *checker, poei_term_kind kind, const poe
 
 /* ---- leaves ---- */
 
+/* The coordinates of a leaf: those it reads, and the rest of each simplex that it reads a number of. */
+static bool complete_simplices(poei_checker *checker, poei_term *term) {
+  size_t n = 0, first = 0, last = SIZE_MAX; /* last: where the simplex counted last begins */
+  for (size_t i = 0; i < term->n_read; i++) {
+    size_t k = poei_simplex_of(checker->program, term->read[i], &first);
+    n += k == 0 ? 1 : first == last ? 0 : k;
+    last = k == 0 ? last : first;
+  }
+  size_t *ids = poei_region_take(&checker->program->region, n, sizeof *ids);
+  if (!ids) {
+    return false;
+  }
+  n = 0;
+  for (size_t i = 0; i < term->n_read; i++) {
+    size_t k = poei_simplex_of(checker->program, term->read[i], &first);
+    if (k == 0) {
+      ids[n++] = term->read[i];
+    } else if (n == 0 || ids[n - 1] < first) {
+      for (size_t j = 0; j < k; j++) {
+        ids[n++] = first + j;
+      }
+    }
+  }
+  term->dim = n;
+  term->coordinate = ids;
+  return true;
+}
+
 poei_term *poei_term_leaf(poei_checker *checker, const poei_syntax *syntax, const poe_expert_ops *family,
                           const poei_leaf *leaf) {
   poei_term *term = new_term(checker, POEI_TERM_LEAF, syntax);
@@ -72,8 +100,11 @@ poei_term *poei_term_leaf(poei_checker *checker, const poei_syntax *syntax, cons
     n += dim;
     term->has_derived = term->has_derived || of;
   }
-  term->dim = poei_sort_unique(ids, n);
-  term->coordinate = ids;
+  term->n_read = poei_sort_unique(ids, n);
+  term->read = ids;
+  if (!complete_simplices(checker, term)) {
+    return NULL;
+  }
   term->depth = term->size = 1;
   term->family = family;
   term->leaf = leaf;
@@ -418,7 +449,8 @@ static bool same_structure(const poei_term *root, const poei_term *a, const poei
     return false;
   }
   if (a->kind == POEI_TERM_LEAF) {
-    if (!poei_leaf_same(a->leaf, b->leaf)) {
+    bool whole = a->n_read == a->dim && b->n_read == b->dim; /* numbers of simplices that are not read have no place */
+    if (!whole || !poei_leaf_same(a->leaf, b->leaf)) {
       return false;
     }
     for (size_t p = 0; p < a->leaf->n_parts; p++) {

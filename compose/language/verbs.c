@@ -13,6 +13,8 @@ const poei_option poei_common_options[] = {
     {"json", POEI_OPTION_FLAG, NULL, "false", "print one JSON object on stdout"},
     {"quiet", POEI_OPTION_FLAG, NULL, "false", "print results and errors only"},
     {"no_rewrite", POEI_OPTION_FLAG, NULL, "false", "evaluate the tree as it is written"},
+    {"table_bytes", POEI_OPTION_TEXT, NULL, "1G",
+     "memory for the tables of exact elimination: bytes, or with K, M or G"},
     {"no_cache", POEI_OPTION_FLAG, NULL, "false", "estimate every constant anew"},
     {"evidence", POEI_OPTION_FILE, NULL, NULL, "observed values (.evid), where FILE is a UAI network (.uai)"},
     {"set", POEI_OPTION_NAMES, NULL, NULL, "change a constructor argument: name.param=value"},
@@ -29,6 +31,14 @@ static const poei_option run_options[] = {
 
 static const poei_option no_options[] = {{0}};
 
+#define POEI_CLAMP_OPTION                                                                                              \
+  { "clamp", POEI_OPTION_TEXT, NULL, NULL, "values that are given: 'x[3]=1, y=[0, 2]'" }
+
+#define POEI_PRUNE_OPTION                                                                                              \
+  { "prune", POEI_OPTION_NUMBER, NULL, "0", "mass of mixture components that may be left out; 0: all stay" }
+
+static const poei_option explain_options[] = {POEI_PRUNE_OPTION, {0}};
+
 static const poei_option score_options[] = {
     {"data", POEI_OPTION_FILE, NULL, NULL, "points, one per row: npy, npz or csv, n x d"},
     {"grad", POEI_OPTION_FLAG, NULL, "false", "gradients too"},
@@ -41,17 +51,21 @@ static const poei_option score_options[] = {
 };
 
 static const poei_option logz_options[] = {
+    POEI_CLAMP_OPTION,
     {"tol", POEI_OPTION_NUMBER, NULL, "0.05", "standard error to reach, in nats, where log Z is estimated"},
     {"chains", POEI_OPTION_INTEGER, NULL, "8", "independent repetitions of an estimate"},
     {"particles", POEI_OPTION_INTEGER, NULL, "128", "particles of each repetition to begin with"},
+    POEI_PRUNE_OPTION,
     {0},
 };
 
 static const poei_option sample_options[] = {
     {"method", POEI_OPTION_CHOICE, POEI_METHOD_CHOICES, "auto", "how to draw"},
+    POEI_CLAMP_OPTION,
     {"chains", POEI_OPTION_INTEGER, NULL, "4", "chains in lockstep"},
     {"warmup", POEI_OPTION_INTEGER, NULL, "1000", "adaptation steps, thrown away"},
     {"draws", POEI_OPTION_INTEGER, NULL, "1000", "draws kept per chain"},
+    POEI_PRUNE_OPTION,
     {"thin", POEI_OPTION_INTEGER, NULL, "1", "steps per kept draw"},
     {"step_size", POEI_OPTION_NUMBER, NULL, NULL, "fixes the step size (default: adapted)"},
     {"leapfrog", POEI_OPTION_INTEGER, NULL, NULL, "leapfrog steps per proposal of hmc (default: adapted)"},
@@ -66,12 +80,13 @@ static const poei_option minimize_options[] = {
     {"starts", POEI_OPTION_INTEGER, NULL, "64", "searches begun, where the answer is not exact"},
     {"modes", POEI_OPTION_INTEGER, NULL, "10", "modes reported, the best first (with --clamp: 1 for each row)"},
     {"clamp", POEI_OPTION_TEXT, NULL, NULL,
-     "variable=FILE: the best values of the rest for each row of the file (npy, npz or csv)"},
+     "values given, x[3]=1; or x=FILE: the best of the rest for each row of the file (npy, npz, csv)"},
     {"init", POEI_OPTION_FILE, NULL, NULL, "starting points, one per row: npy, npz or csv"},
     {0},
 };
 
 static const poei_option marginals_options[] = {
+    POEI_CLAMP_OPTION,
     {"chains", POEI_OPTION_INTEGER, NULL, "4", "chains, where the answer is not exact"},
     {"warmup", POEI_OPTION_INTEGER, NULL, "1000", "adaptation steps, thrown away"},
     {"draws", POEI_OPTION_INTEGER, NULL, "1000", "draws per chain"},
@@ -112,8 +127,8 @@ static const poei_option verify_options[] = {
 
 static const poei_verb run_verb = {"run", "perform the file's actions", false, 0, 0, run_options};
 static const poei_verb check_verb = {"check", "parse and type-check a file", false, 0, 0, no_options};
-static const poei_verb explain_verb = {"explain", "say how a target would be answered, and why", true, 0, 1,
-                                       no_options};
+static const poei_verb explain_verb = {"explain",      "say how a target would be answered, and why", true, 0, 1,
+                                       explain_options};
 static const poei_verb score_verb = {"score", "log-densities at given points", true, 0, 1, score_options};
 static const poei_verb logz_verb = {"logz", "log of the integral of a target, in nats", true, 0, 1, logz_options};
 static const poei_verb sample_verb = {"sample", "draw from a target", true, 0, 1, sample_options};

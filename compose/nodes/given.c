@@ -7,6 +7,7 @@
 
 #include "compose/exact/gaussian.h"
 #include "compose/exact/table.h"
+#include "compose/nodes/sticks.h"
 #include "compose/nodes/view.h"
 #include "core/alloc.h"
 
@@ -59,7 +60,7 @@ static poe_status given_eval_add(const void *state, poe_rows rows, poe_weights w
   }
   poe_status status = poei_child_eval(self->node.child[0], (poe_rows){rows.n, d, d, x}, weights, part, scratch, error);
   for (size_t j = 0; j < rows.d && status == POE_OK && out.grad != NULL; j++) {
-    if (self->node.support[j].kind == POE_CONTINUOUS) {
+    if (self->node.support[j].kind != POE_DISCRETE) {
       for (size_t i = 0; i < rows.n; i++) {
         out.grad[i * out.ldg + j] += part.grad[i * d + self->free[j]];
       }
@@ -130,6 +131,26 @@ static poe_status check(const poe_expert *child, size_t n, const size_t *index, 
   return POE_OK;
 }
 
+/* Simplices are clamped as a whole or not at all: at[dim] holds the values of those that clamped[dim] marks. */
+static poe_status check_simplices(const poe_traits *traits, const unsigned char *clamped, const double *at,
+                                  poe_error *error) {
+  for (size_t j = 0; j < traits->dim; j++) {
+    size_t k = poei_simplex_at(traits->dim, traits->support, j), marked = 0;
+    for (size_t i = 0; i < k; i++) {
+      marked += clamped[j + i];
+    }
+    if (marked > 0 && marked < k) {
+      return poe_error_set(error, POE_E_SHAPE, "%zu of the %zu numbers of the simplex at coordinate %zu are given",
+                           marked, k, j);
+    }
+    if (marked > 0 && !poei_simplex_holds(k, &at[j])) {
+      return poe_error_set(error, POE_E_EMPTY, "the numbers given for the simplex at coordinate %zu do not sum to 1",
+                           j);
+    }
+  }
+  return POE_OK;
+}
+
 static poe_status set_traits(given *self, const unsigned char *clamped, poe_error *error) {
   const poe_expert *child = self->node.child[0];
   const poe_traits *traits = poe_expert_traits(child);
@@ -151,9 +172,6 @@ static poe_status set_traits(given *self, const unsigned char *clamped, poe_erro
     memset(self->node.head, 0, self->node.traits.dim);
   }
   poei_node_publish_head(&self->node);
-  for (size_t k = 0; k < self->n; k++) {
-    self->clamp[self->index[k]] = self->value[k];
-  }
   self->node.traits.capabilities = traits->capabilities & (POE_CAN_EVAL | POE_CAN_GRADIENT | POE_CAN_FORM);
   self->node.traits.offset_error = traits->offset_error;
   return poei_node_view(&self->node, 1, &(poei_view_term){child, 1.0, self->inverse, self->clamp}, NULL, false, error);
@@ -184,6 +202,10 @@ poe_status poei_given_create(const poe_expert *child, size_t n, const size_t *in
     status = poe_error_set(error, POE_E_MEMORY, "out of memory");
   } else {
     status = check(child, n, index, value, clamped, error);
+    for (size_t k = 0; k < n && status == POE_OK; k++) {
+      self->clamp[index[k]] = value[k];
+    }
+    status = status == POE_OK ? check_simplices(poe_expert_traits(child), clamped, self->clamp, error) : status;
   }
   if (status == POE_OK) {
     status = set_traits(self, clamped, error);

@@ -149,7 +149,7 @@ bool poei_expert_differentiable(const poe_expert *expert) {
   }
   const unsigned char *touch = poei_node_touch(expert);
   for (size_t j = 0; j < traits->dim; j++) {
-    if (traits->support[j].kind == POE_CONTINUOUS && (touch == NULL || touch[j])) {
+    if (traits->support[j].kind != POE_DISCRETE && (touch == NULL || touch[j])) {
       return false;
     }
   }
@@ -194,7 +194,7 @@ void poei_accum_rows(size_t n, size_t d, const double *value, const double *grad
       continue;
     }
     for (size_t j = 0; j < d; j++) {
-      if (support[j].kind == POE_CONTINUOUS) {
+      if (support[j].kind != POE_DISCRETE) {
         out.grad[i * out.ldg + j] += w * grad[i * d + j];
       }
     }

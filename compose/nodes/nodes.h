@@ -10,7 +10,8 @@
 
 /* X(kind) */
 #define POEI_NODE_LIST(X)                                                                                              \
-  X(product) X(mixture) X(normalise) X(slice) X(plate) X(given) X(through) X(restrict) X(transform) X(marginal)
+  X(product)                                                                                                           \
+  X(mixture) X(normalise) X(slice) X(plate) X(given) X(through) X(restrict) X(simplex) X(transform) X(marginal)
 
 typedef enum poei_node_kind {
   POEI_NODE_LEAF, /* not a node: a family, a closed form, a plug-in */
@@ -46,7 +47,7 @@ poe_status poei_slice_create(const poe_expert *child, size_t dim, const size_t *
 poe_status poei_plate_create(const poe_expert *child, size_t m, size_t dim, const size_t *index, poe_expert **out,
                              poe_error *error);
 /* child with coordinates index[n] clamped to value[n]; over the remaining coordinates in order. A value outside the
- * child's support is POE_E_EMPTY. */
+ * child's support is POE_E_EMPTY, part of a simplex POE_E_SHAPE. */
 poe_status poei_given_create(const poe_expert *child, size_t n, const size_t *index, const double *value,
                              poe_expert **out, poe_error *error);
 /* x = (z, rest) -> child(map(z), rest): z are the first in_dim coordinates, rest the remaining child dim - out dim. */
@@ -54,14 +55,19 @@ poe_status poei_through_create(const poe_map *map, const poe_expert *child, poe_
 /* child restricted to the box support[dim]: -inf outside, not renormalised. */
 poe_status poei_restrict_create(const poe_expert *child, const poe_support *support, poe_expert **out,
                                 poe_error *error);
+/* child on the simplices among support[dim] (the other coordinates are left as they are): -inf off them; not
+ * renormalised. */
+poe_status poei_simplex_create(const poe_expert *child, const poe_support *support, poe_expert **out, poe_error *error);
 /* child with coordinates index[n] integrated out at inverse temperature beta > 0: (1/beta) log int exp(beta log p), or
  * maximised over when beta is infinite; over the remaining coordinates in order. It can be evaluated where the latent
- * coordinates have at most POEI_MARGINAL_STATES joint values. */
-enum { POEI_MARGINAL_STATES = 4096 };
+ * coordinates have at most POEI_MARGINAL_STATES joint values, and where one or two are continuous and the others have
+ * at most POEI_MARGINAL_BRANCHES. */
+enum { POEI_MARGINAL_STATES = 4096, POEI_MARGINAL_BRANCHES = 256 };
 poe_status poei_marginal_create(const poe_expert *child, size_t n, const size_t *index, double beta, poe_expert **out,
                                 poe_error *error);
-/* child in unconstrained coordinates u: log p(x(u)) + log |dx/du|. Continuous coordinates only: identity, log, -log or
- * logit by the child's support. Applied once, at the root. */
+/* child in unconstrained coordinates u: log p(x(u)) + log |dx/du|. Continuous coordinates only: identity, log, -log,
+ * logit or stick-breaking by the child's support. Rows keep their length: the last coordinate of a simplex, which the
+ * others determine, is a standard normal number that x does not depend on. Applied once, at the root. */
 poe_status poei_transform_create(const poe_expert *child, poe_expert **out, poe_error *error);
 /* A transform by the given support[dim] instead of the child's. jacobian false: log p(x(u)) alone. */
 poe_status poei_transform_create_over(const poe_expert *child, const poe_support *support, bool jacobian,
@@ -94,6 +100,10 @@ double poei_marginal_beta(const poe_expert *expert);
 size_t poei_marginal_count(const poe_expert *expert);
 const size_t *poei_marginal_latent(const poe_expert *expert); /* [count] ascending */
 const size_t *poei_marginal_free(const poe_expert *expert);   /* [dim] the child's coordinates, ascending */
+/* About how many points of the child one row takes; 0: it cannot be evaluated. */
+size_t poei_marginal_points(const poe_expert *expert);
+/* Is it evaluated by looking along continuous latent coordinates? */
+bool poei_marginal_integrates(const poe_expert *expert);
 const poe_map *poei_through_map(const poe_expert *expert);
 
 #endif

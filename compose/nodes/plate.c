@@ -61,7 +61,7 @@ static void collect(const plate *self, size_t first, size_t count, const double 
       continue;
     }
     for (size_t j = 0; j < self->d; j++) {
-      if (self->node.support[index[j]].kind == POE_CONTINUOUS) {
+      if (self->node.support[index[j]].kind != POE_DISCRETE) {
         out.grad[i * out.ldg + index[j]] += w * grad[b * self->d + j];
       }
     }

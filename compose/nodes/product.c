@@ -14,28 +14,8 @@
 
 #include "compose/exact/gaussian.h"
 #include "compose/exact/table.h"
-#include "compose/nodes/view.h"
+#include "compose/nodes/product_parts.h"
 #include "core/alloc.h"
-
-/* A factor that is drawn on its own. */
-typedef struct block {
-  const poe_expert *expert; /* lives in the tree of the children */
-  poei_place_in place;
-} block;
-
-typedef struct product {
-  poei_node node;
-  double *exponent; /* [node.n] */
-  size_t **index;   /* [node.n] coordinates of each child, NULL: all of them */
-  size_t n_factors;
-  poei_factor *factor;  /* [n_factors] as evaluated, positive exponents first             */
-  poei_place_in *place; /* [n_factors] where they are in a row                            */
-  size_t *inner;        /* the coordinates of the factors of nested products              */
-  bool divides;         /* some exponent is negative                                       */
-  unsigned char *wall;  /* [dim] integer coordinates that only divisors bound; NULL: none  */
-  size_t n_blocks;      /* > 0: the product of independent blocks that can be drawn        */
-  block *block;
-} product;
 
 /* ---- the factors as evaluated ---- */
 
@@ -44,16 +24,16 @@ static bool can_open(const poe_expert *child, double exponent) {
   if (poei_node_kind_of(child) != POEI_NODE_product) {
     return false;
   }
-  const product *inner = poe_expert_self(child);
+  const poei_product *inner = poe_expert_self(child);
   return inner->wall == NULL && (exponent > 0.0 || !inner->divides);
 }
 
 /* How many factors there will be, and how many coordinates of those of nested products. */
-static void count_factors(const product *self, size_t *count, size_t *inner) {
+static void count_factors(const poei_product *self, size_t *count, size_t *inner) {
   *count = *inner = 0;
   for (size_t i = 0; i < self->node.n; i++) {
     bool open = can_open(self->node.child[i], self->exponent[i]);
-    const product *nested = open ? poe_expert_self(self->node.child[i]) : NULL;
+    const poei_product *nested = open ? poe_expert_self(self->node.child[i]) : NULL;
     *count += open ? nested->n_factors : 1;
     for (size_t k = 0; open && self->index[i] != NULL && k < nested->n_factors; k++) {
       *inner += poe_expert_traits(nested->factor[k].expert)->dim;
@@ -68,7 +48,7 @@ static int factor_rank(const poei_factor *factor) {
 
 /* The factors of the nested product `child` over coordinates index[] (NULL: all), appended to all[n]; what they need of
  * coordinates is written to *room. */
-static size_t open_child(const product *child, double exponent, const size_t *index, poei_factor *all, size_t n,
+static size_t open_child(const poei_product *child, double exponent, const size_t *index, poei_factor *all, size_t n,
                          size_t **room) {
   for (size_t k = 0; k < child->n_factors; k++) {
     poei_factor factor = child->factor[k];
@@ -86,7 +66,7 @@ static size_t open_child(const product *child, double exponent, const size_t *in
   return n;
 }
 
-static poe_status collect_factors(product *self, poe_error *error) {
+static poe_status collect_factors(poei_product *self, poe_error *error) {
   size_t count, inner, n = 0;
   count_factors(self, &count, &inner);
   self->factor = poei_alloc(count, sizeof *self->factor);
@@ -122,190 +102,10 @@ static poe_status collect_factors(product *self, poe_error *error) {
   return POE_OK;
 }
 
-/* ---- traits ---- */
-
-/* The product's coordinate that is the j-th of child i. */
-static size_t coordinate(const product *self, size_t i, size_t j) {
-  return self->index[i] == NULL ? j : self->index[i][j];
-}
-
-/* An integer coordinate bounded by nobody takes the range on which the divisors are defined: beyond it the density is
- * taken to be 0, not a/0. */
-static poe_status set_walls(product *self, poe_error *error) {
-  size_t dim = self->node.traits.dim;
-  for (size_t j = 0; j < dim; j++) {
-    if (self->node.support[j].kind != POE_DISCRETE || !poei_support_unbounded(&self->node.support[j])) {
-      continue;
-    }
-    if (self->wall == NULL) {
-      self->wall = poei_calloc(dim, 1);
-    }
-    if (self->wall == NULL) {
-      return poe_error_set(error, POE_E_MEMORY, "out of memory");
-    }
-    self->wall[j] = 1;
-  }
-  for (size_t i = 0; i < self->node.n && self->wall != NULL; i++) {
-    const poe_traits *traits = poe_expert_traits(self->node.child[i]);
-    for (size_t j = 0; j < traits->dim && self->exponent[i] < 0.0; j++) {
-      size_t c = coordinate(self, i, j);
-      if (self->wall[c]) {
-        poei_support_intersect(&self->node.support[c], &traits->support[j]);
-      }
-    }
-  }
-  return POE_OK;
-}
-
-static poe_status set_support(product *self, poe_error *error) {
-  for (size_t i = 0; i < self->node.n; i++) {
-    const poe_traits *traits = poe_expert_traits(self->node.child[i]);
-    for (size_t j = 0; j < traits->dim; j++) {
-      poe_support other = traits->support[j];
-      size_t c = coordinate(self, i, j);
-      if (self->exponent[i] < 0.0) { /* a divisor bounds nothing, but integers are integers */
-        other.low = -INFINITY;
-        other.high = INFINITY;
-      }
-      if (!poei_support_intersect(&self->node.support[c], &other)) {
-        poe_error_set(error, POE_E_EMPTY, "the factors of the product share no value of coordinate %zu", c);
-        poe_error_hint(error, "their supports do not overlap: one is [%g, %g]", traits->support[j].low,
-                       traits->support[j].high);
-        return POE_E_EMPTY;
-      }
-    }
-  }
-  return set_walls(self, error);
-}
-
-/* Head, independent blocks, and what follows from them. scopes: [n_factors]. */
-static poe_status set_blocks(product *self, const poei_scope *scopes, poe_error *error) {
-  size_t dim = self->node.traits.dim;
-  bool plain = true;
-  for (size_t i = 0; i < self->n_factors; i++) {
-    plain = plain && self->factor[i].exponent == 1.0;
-  }
-  if (!plain || self->n_factors == 0) {
-    return POE_OK;
-  }
-  bool normalised = false, partition = false;
-  poe_status status = poei_heads_union(dim, self->n_factors, scopes, self->node.head, NULL, &normalised, error);
-  if (status == POE_OK) {
-    status = poei_scopes_partition(dim, self->n_factors, scopes, &partition, error);
-  }
-  if (status != POE_OK || !partition) {
-    return status;
-  }
-  bool known = true, sample = true;
-  double log_z;
-  for (size_t i = 0; i < self->n_factors; i++) {
-    known = known && poei_expert_known_log_z(self->factor[i].expert, &log_z);
-    sample = sample && poei_expert_can(self->factor[i].expert, POE_CAN_SAMPLE);
-  }
-  if (!known && !sample) {
-    return POE_OK;
-  }
-  self->block = poei_alloc(self->n_factors, sizeof *self->block);
-  if (self->block == NULL) {
-    return poe_error_set(error, POE_E_MEMORY, "out of memory");
-  }
-  self->n_blocks = self->n_factors;
-  for (size_t i = 0; i < self->n_factors; i++) {
-    self->block[i] = (block){self->factor[i].expert, self->place[i]};
-  }
-  self->node.traits.capabilities |= (known ? POE_CAN_LOG_Z : 0u) | (sample ? POE_CAN_SAMPLE : 0u);
-  return POE_OK;
-}
-
-/* Forms are offered for all-Gaussian factors of modest dimension and all-discrete ones of few states. Whether the
- * product of mixtures stays small enough is only known when the form is built. */
-static bool has_form(const product *self) {
-  size_t dim = self->node.traits.dim, states = 1;
-  bool continuous = true, discrete = true;
-  for (size_t j = 0; j < dim; j++) {
-    bool is_discrete = self->node.support[j].kind == POE_DISCRETE;
-    continuous = continuous && !is_discrete;
-    discrete = discrete && is_discrete && self->node.touch[j];
-    if (discrete && (!poei_mul_size(states, poei_support_states(&self->node.support[j]), &states) || states == 0 ||
-                     states > POEI_FORM_MAX_STATES)) {
-      discrete = false;
-    }
-  }
-  if (self->n_factors == 0 || !((continuous && dim <= POEI_FORM_MAX_DIM) || discrete)) {
-    return false;
-  }
-  for (size_t i = 0; i < self->n_factors; i++) {
-    if (!poei_expert_can(self->factor[i].expert, POE_CAN_FORM)) {
-      return false;
-    }
-  }
-  return true;
-}
-
-static void set_capabilities(product *self) {
-  unsigned all = POE_CAN_EVAL | POE_CAN_GRADIENT;
-  double variance = 0.0;
-  for (size_t i = 0; i < self->n_factors; i++) {
-    const poe_expert *expert = self->factor[i].expert;
-    if (!poei_expert_can(expert, POE_CAN_EVAL)) {
-      all = 0;
-    }
-    if (!poei_expert_differentiable(expert)) {
-      all &= ~(unsigned)POE_CAN_GRADIENT;
-    }
-    double error = self->factor[i].exponent * poe_expert_traits(expert)->offset_error;
-    variance += error * error;
-  }
-  self->node.traits.capabilities |= all | (has_form(self) ? POE_CAN_FORM : 0u);
-  self->node.traits.offset_error = sqrt(variance);
-}
-
-static poe_status set_view(product *self, poe_error *error) {
-  poei_view_term *terms = poei_alloc(self->n_factors, sizeof *terms);
-  if (terms == NULL) {
-    return poe_error_set(error, POE_E_MEMORY, "out of memory");
-  }
-  for (size_t i = 0; i < self->n_factors; i++) {
-    terms[i] = (poei_view_term){self->factor[i].expert, self->factor[i].exponent, self->factor[i].index, NULL};
-  }
-  poe_status status = poei_node_view(&self->node, self->n_factors, terms, self->wall, true, error);
-  poei_free(terms);
-  return status;
-}
-
-static poe_status set_traits(product *self, poe_error *error) {
-  for (size_t i = 0; i < self->node.n; i++) {
-    const unsigned char *touch = poei_node_touch(self->node.child[i]);
-    for (size_t j = 0; j < poe_expert_traits(self->node.child[i])->dim; j++) {
-      self->node.touch[coordinate(self, i, j)] |= touch == NULL || touch[j];
-    }
-  }
-  poe_status status = set_support(self, error);
-  if (status != POE_OK) {
-    return status;
-  }
-  poei_scope *scopes = poei_alloc(self->n_factors, sizeof *scopes);
-  if (scopes == NULL) {
-    return poe_error_set(error, POE_E_MEMORY, "out of memory");
-  }
-  for (size_t i = 0; i < self->n_factors; i++) {
-    scopes[i] = poei_scope_of(self->factor[i].expert, NULL);
-    scopes[i].index = self->factor[i].index;
-  }
-  status = set_blocks(self, scopes, error);
-  poei_free(scopes);
-  if (status == POE_OK) {
-    poei_node_publish_head(&self->node);
-    set_capabilities(self);
-    status = set_view(self, error);
-  }
-  return status;
-}
-
 /* ---- slots ---- */
 
 static void product_destroy(void *state) {
-  product *self = state;
+  poei_product *self = state;
   for (size_t i = 0; self->index != NULL && i < self->node.n; i++) {
     poei_free(self->index[i]);
   }
@@ -320,7 +120,7 @@ static void product_destroy(void *state) {
 }
 
 static size_t product_scratch(const void *state, unsigned want, size_t n) {
-  const product *self = state;
+  const poei_product *self = state;
   size_t most = 0, dim = self->node.traits.dim;
   if ((want & POE_WANT_ONEHOT) != 0) {
     return poei_node_onehot_scratch(&self->node, n);
@@ -346,7 +146,7 @@ static size_t product_scratch(const void *state, unsigned want, size_t n) {
   return most;
 }
 
-static poe_status add_factors(const product *self, poe_rows rows, poe_weights weights, poe_accum out,
+static poe_status add_factors(const poei_product *self, poe_rows rows, poe_weights weights, poe_accum out,
                               poe_scratch *scratch, poe_error *error) {
   size_t mark = poe_scratch_mark(scratch);
   double one;
@@ -369,7 +169,7 @@ static poe_status add_factors(const product *self, poe_rows rows, poe_weights we
 
 static poe_status product_eval_add(const void *state, poe_rows rows, poe_weights weights, poe_accum out,
                                    poe_scratch *scratch, poe_error *error) {
-  const product *self = state;
+  const poei_product *self = state;
   if (!self->divides) {
     return add_factors(self, rows, weights, out, scratch, error);
   }
@@ -399,7 +199,7 @@ static poe_status product_eval_add(const void *state, poe_rows rows, poe_weights
 
 static poe_status product_sample(const void *state, poe_rows_out rows, const poe_rng *at, poe_scratch *scratch,
                                  poe_error *error) {
-  const product *self = state;
+  const poei_product *self = state;
   poe_status status = POE_OK;
   for (size_t b = 0; b < self->n_blocks && status == POE_OK; b++) {
     const poe_expert *expert = self->block[b].expert;
@@ -424,7 +224,7 @@ static poe_status product_sample(const void *state, poe_rows_out rows, const poe
 }
 
 static poe_status product_log_z(const void *state, double *log_z, poe_error *error) {
-  const product *self = state;
+  const poei_product *self = state;
   double total = 0.0;
   for (size_t b = 0; b < self->n_blocks; b++) {
     double part;
@@ -437,7 +237,8 @@ static poe_status product_log_z(const void *state, double *log_z, poe_error *err
   return POE_OK;
 }
 
-static poe_status combine_forms(const product *self, const poei_scoped_form *scoped, poe_form *form, poe_error *error) {
+static poe_status combine_forms(const poei_product *self, const poei_scoped_form *scoped, poe_form *form,
+                                poe_error *error) {
   size_t dim = self->node.traits.dim;
   for (size_t i = 1; i < self->n_factors; i++) {
     if (scoped[i].form.kind != scoped[0].form.kind) {
@@ -451,7 +252,7 @@ static poe_status combine_forms(const product *self, const poei_scoped_form *sco
 }
 
 static poe_status product_form(const void *state, poe_form *form, poe_error *error) {
-  const product *self = state;
+  const poei_product *self = state;
   poei_scoped_form *scoped = poei_calloc(self->n_factors, sizeof *scoped);
   if (scoped == NULL) {
     return poe_error_set(error, POE_E_MEMORY, "out of memory");
@@ -527,8 +328,8 @@ static size_t *compose_index(size_t n, const size_t *index, const size_t *inner)
 }
 
 /* The children that count: without slices, kept[n], exponents and indices into self. */
-static poe_status take_children(product *self, size_t n, const poe_expert *const *children, const size_t *const *index,
-                                const double *exponents, poe_error *error) {
+static poe_status take_children(poei_product *self, size_t n, const poe_expert *const *children,
+                                const size_t *const *index, const double *exponents, poe_error *error) {
   self->exponent = poei_alloc(n, sizeof *self->exponent);
   self->index = poei_calloc(n, sizeof *self->index);
   if (self->exponent == NULL || self->index == NULL) {
@@ -577,7 +378,7 @@ poe_status poei_product_create_scoped(size_t dim, size_t n, const poe_expert *co
     return poe_error_set(error, POE_E_MEMORY, "out of memory");
   }
   poe_status status = check_children(dim, n, children, index, exponents, kept, &n_kept, error);
-  product *self = status == POE_OK ? poei_node_new(sizeof *self, dim, n_kept, kept, error) : NULL;
+  poei_product *self = status == POE_OK ? poei_node_new(sizeof *self, dim, n_kept, kept, error) : NULL;
   poei_free(kept);
   if (self == NULL) {
     return status == POE_OK ? POE_E_MEMORY : status;
@@ -587,7 +388,7 @@ poe_status poei_product_create_scoped(size_t dim, size_t n, const poe_expert *co
     status = collect_factors(self, error);
   }
   if (status == POE_OK) {
-    status = set_traits(self, error);
+    status = poei_product_traits(self, error);
   }
   if (status != POE_OK) {
     product_destroy(self);
@@ -602,26 +403,26 @@ poe_status poei_product_create(size_t dim, size_t n, const poe_expert *const *ch
 }
 
 double poei_product_exponent(const poe_expert *expert, size_t index) {
-  return ((const product *)poe_expert_self(expert))->exponent[index];
+  return ((const poei_product *)poe_expert_self(expert))->exponent[index];
 }
 
 const size_t *poei_product_index(const poe_expert *expert, size_t index) {
-  return ((const product *)poe_expert_self(expert))->index[index];
+  return ((const poei_product *)poe_expert_self(expert))->index[index];
 }
 
 const poei_factor *poei_product_factors(const poe_expert *expert, size_t *n) {
-  const product *self = poe_expert_self(expert);
+  const poei_product *self = poe_expert_self(expert);
   *n = self->n_factors;
   return self->factor;
 }
 
 bool poei_product_has_walls(const poe_expert *expert) {
-  return ((const product *)poe_expert_self(expert))->wall != NULL;
+  return ((const poei_product *)poe_expert_self(expert))->wall != NULL;
 }
 
 static poe_status product_rebuild(const poei_node *node, const poe_expert *const *children, poe_expert **out,
                                   poe_error *error) {
-  const product *self = (const product *)node;
+  const poei_product *self = (const poei_product *)node;
   return poei_product_create_scoped(node->traits.dim, node->n, children, (const size_t *const *)self->index,
                                     self->exponent, out, error);
 }

@@ -47,7 +47,7 @@ poe_status poei_place_eval(const poe_expert *child, const poei_place_in *place, 
   }
   poe_status status = poei_child_eval(child, (poe_rows){rows.n, d, d, x}, weights, part, scratch, error);
   for (size_t j = 0; j < d && status == POE_OK && out.grad != NULL; j++) {
-    if (support[place->index[j]].kind == POE_CONTINUOUS) {
+    if (support[place->index[j]].kind != POE_DISCRETE) {
       for (size_t i = 0; i < rows.n; i++) {
         out.grad[i * out.ldg + place->index[j]] += part.grad[i * d + j];
       }

@@ -1,7 +1,7 @@
 /* Supports of single coordinates: intersection (products), hull (mixtures), and questions about them.
  *
  * A node that says nothing about a coordinate gives it all reals, the neutral element of the intersection: a discrete
- * coordinate stays discrete whatever it is intersected with.
+ * coordinate stays discrete whatever it is intersected with, and a number of a simplex one of a simplex.
  */
 #include <math.h>
 
@@ -29,12 +29,19 @@ static void make_discrete(poe_support *a) {
   }
 }
 
+/* Two kinds of coordinate become one: reals give way. */
+static void join_kinds(poe_support *a, poe_support *b) {
+  if (a->kind == POE_DISCRETE || b->kind == POE_DISCRETE) {
+    make_discrete(a);
+    make_discrete(b);
+  } else if (a->kind == POE_CONTINUOUS) {
+    a->kind = b->kind;
+  }
+}
+
 bool poei_support_intersect(poe_support *a, const poe_support *b) {
   poe_support other = *b;
-  if (a->kind == POE_DISCRETE || other.kind == POE_DISCRETE) {
-    make_discrete(a);
-    make_discrete(&other);
-  }
+  join_kinds(a, &other);
   if (other.low > a->low) {
     a->low = other.low;
     a->low_open = other.low_open;
@@ -55,6 +62,8 @@ void poei_support_hull(poe_support *a, const poe_support *b) {
   if (a->kind == POE_DISCRETE || other.kind == POE_DISCRETE) {
     make_discrete(a);
     make_discrete(&other);
+  } else if (a->kind != other.kind) { /* more than a simplex */
+    a->kind = POE_CONTINUOUS;
   }
   if (other.low < a->low) {
     a->low = other.low;
@@ -77,7 +86,7 @@ bool poei_support_contains(const poe_support *a, double x) {
   if ((x == a->low && a->low_open && isfinite(a->low)) || (x == a->high && a->high_open && isfinite(a->high))) {
     return false;
   }
-  return a->kind == POE_CONTINUOUS || x == floor(x);
+  return a->kind != POE_DISCRETE || x == floor(x);
 }
 
 bool poei_support_covers(const poe_support *a, const poe_support *b) {

@@ -69,7 +69,7 @@ static poe_status pull(void *context, poe_rows y, double *dy, poe_scratch *scrat
   for (size_t i = 0; i < n && status == POE_OK && self->rest > 0; i++) {
     memcpy(&dy[i * self->out], &part.grad[i * full], self->out * sizeof *dy);
     for (size_t j = 0; j < self->rest; j++) {
-      if (self->node.support[self->in + j].kind == POE_CONTINUOUS) {
+      if (self->node.support[self->in + j].kind != POE_DISCRETE) {
         pulled->out.grad[i * pulled->out.ldg + self->in + j] += part.grad[i * full + self->out + j];
       }
     }

@@ -4,6 +4,8 @@
  *   (low, inf)    x = low + e^u                          log dx/du = u
  *   (-inf, high)  x = high - e^u                         log |dx/du| = u
  *   (low, high)   x = low + (high - low) / (1 + e^-u)    log dx/du = log(high - low) - |u| - 2 log(1 + e^-|u|)
+ *   simplex       stick-breaking by u_0 .. u_{k-2} (sticks.c); u_{k-1} is standard normal and changes nothing, so that
+ *                 rows keep their length and log Z its value
  *
  * Applied once, at the root; weights and powers inside never see the Jacobian. However extreme u is, x stays strictly
  * inside open ends (where rounding would put it on the end it takes the next double) and finite, and the Jacobian does
@@ -20,15 +22,20 @@
 #include <string.h>
 
 #include "compose/nodes/node.h"
+#include "compose/nodes/sticks.h"
 #include "core/alloc.h"
+#include "core/numerics.h"
 
-typedef enum warp_kind { IDENTITY, ABOVE, BELOW, BETWEEN } warp_kind;
+typedef enum warp_kind { IDENTITY, ABOVE, BELOW, BETWEEN, STICKS } warp_kind;
+
+enum { IDLE_DRAW = 0x49444c45 }; /* address of the draws of idle coordinates: no child has so high a number */
 
 typedef struct warp {
   warp_kind kind;
   double low, high;       /* the ends                                     */
   double lowest, highest; /* the extreme doubles x may take               */
   double log_width;       /* BETWEEN                                      */
+  size_t sticks;          /* STICKS: numbers of the simplex that begins here, 0 inside of one */
 } warp;
 
 typedef struct transform {
@@ -41,6 +48,9 @@ typedef struct transform {
 /* ---- one coordinate ---- */
 
 static warp warp_of(const poe_support *support) {
+  if (support->kind != POE_CONTINUOUS) {
+    return (warp){.kind = STICKS};
+  }
   bool low = isfinite(support->low), high = isfinite(support->high);
   warp w = {.kind = low && high ? BETWEEN
                     : low       ? ABOVE
@@ -75,6 +85,8 @@ static double warp_constrain(const warp *w, double u) {
     x = u < 0.0 ? w->low + (w->high - w->low) * (exp(u) / (1.0 + exp(u)))
                 : w->high - (w->high - w->low) * (exp(-u) / (1.0 + exp(-u)));
     break;
+  case STICKS:
+    break;
   }
   return x < w->lowest ? w->lowest : x > w->highest ? w->highest : x; /* NaN passes */
 }
@@ -88,6 +100,7 @@ static double warp_unconstrain(const warp *w, double x) {
   case BETWEEN:
     return log(fmax(x - w->low, DBL_MIN)) - log(fmax(w->high - x, DBL_MIN));
   case IDENTITY:
+  case STICKS:
     break;
   }
   return x;
@@ -106,6 +119,36 @@ static void warp_slopes(const warp *w, double u, double *log_slope, double *curv
     *log_slope = w->log_width - fabs(u) - 2.0 * log1p(exp(-fabs(u)));
     *curvature = -tanh(0.5 * u);
     *slope = exp(*log_slope);
+  }
+}
+
+/* ---- rows ---- */
+
+/* x[dim] of u[dim], and back; in place is allowed. */
+static void constrain_row(const transform *self, const double *u, double *x) {
+  size_t dim = self->node.traits.dim;
+  for (size_t j = 0, step; j < dim; j += step) {
+    size_t k = self->warp[j].sticks;
+    step = k > 0 ? k : 1;
+    if (k > 0) {
+      poei_sticks_break(k, &u[j], &x[j]);
+    } else {
+      x[j] = warp_constrain(&self->warp[j], u[j]);
+    }
+  }
+}
+
+static void unconstrain_row(const transform *self, const double *x, double *u) {
+  size_t dim = self->node.traits.dim;
+  for (size_t j = 0, step; j < dim; j += step) {
+    size_t k = self->warp[j].sticks;
+    step = k > 0 ? k : 1;
+    if (k > 0) {
+      poei_sticks_join(k, &x[j], &u[j]);
+      u[j + k - 1] = 0.0;
+    } else {
+      u[j] = warp_unconstrain(&self->warp[j], x[j]);
+    }
   }
 }
 
@@ -128,18 +171,40 @@ static size_t transform_scratch(const void *state, unsigned want, size_t n) {
   return bytes + block + ((want & POE_WANT_GRAD) != 0 ? block : 0);
 }
 
-/* Adds the Jacobian, and takes the child's gradient[n, d] from x to u. */
-static void pull_back(const transform *self, poe_rows u, poe_weights weights, poe_accum out, const double *grad) {
+/* log |dx/du| of one simplex and the density of its idle coordinate; takes slope[k] in x, and theirs, to grad[k]. */
+static double pull_sticks(const transform *self, size_t k, const double *u, const double *x, const double *slope,
+                          double w, double *grad) {
+  double idle = u[k - 1], wanted = self->jacobian ? w : 0.0;
+  if (grad != NULL) {
+    poei_sticks_pull(k, u, x, slope, wanted, grad);
+    grad[k - 1] -= wanted == 0.0 ? 0.0 : wanted * idle;
+  }
+  return poei_sticks_log_slope(k, u) - 0.5 * (idle * idle + POEI_LOG_2PI);
+}
+
+/* The same of one coordinate; along: the slope in x. */
+static double pull_warp(const transform *self, const warp *by, double u, double along, double w, double *grad) {
+  double log_slope, curvature, slope;
+  warp_slopes(by, u, &log_slope, &curvature, &slope);
+  if (grad != NULL) {
+    *grad += (along == 0.0 ? 0.0 : along * slope) + (self->jacobian ? w * curvature : 0.0);
+  }
+  return log_slope;
+}
+
+/* Adds the Jacobian, and takes the child's gradient[n, d] at x[n, d] from x to u. */
+static void pull_back(const transform *self, poe_rows u, const double *x, poe_weights weights, poe_accum out,
+                      const double *grad) {
   for (size_t i = 0; i < u.n; i++) {
     double total = 0.0, w = weights.w[i * weights.inc];
-    for (size_t j = 0; j < u.d; j++) {
-      double log_slope, curvature, slope;
-      warp_slopes(&self->warp[j], u.x[i * u.ld + j], &log_slope, &curvature, &slope);
-      total += log_slope;
-      if (out.grad != NULL) {
-        double along = grad[i * u.d + j];
-        out.grad[i * out.ldg + j] += (along == 0.0 ? 0.0 : along * slope) + (self->jacobian ? w * curvature : 0.0);
-      }
+    const double *from = &u.x[i * u.ld];
+    for (size_t j = 0, step; j < u.d; j += step) {
+      size_t k = self->warp[j].sticks, at = i * u.d + j;
+      double *to = out.grad == NULL ? NULL : &out.grad[i * out.ldg + j];
+      const double *slope = grad == NULL ? NULL : &grad[at];
+      step = k > 0 ? k : 1;
+      total += k > 0 ? pull_sticks(self, k, &from[j], &x[at], slope, w, to)
+                     : pull_warp(self, &self->warp[j], from[j], slope == NULL ? 0.0 : *slope, w, to);
     }
     if (self->jacobian) {
       poe_accum_value(&out.logp[i], w, total);
@@ -156,9 +221,7 @@ static poe_status transform_eval_add(const void *state, poe_rows rows, poe_weigh
   size_t mark = poe_scratch_mark(scratch), size = rows.n * rows.d, d = rows.d;
   double *x = poe_scratch_doubles(scratch, size);
   for (size_t i = 0; i < rows.n; i++) {
-    for (size_t j = 0; j < d; j++) {
-      x[i * d + j] = warp_constrain(&self->warp[j], rows.x[i * rows.ld + j]);
-    }
+    constrain_row(self, &rows.x[i * rows.ld], &x[i * d]);
   }
   poe_accum part = {.logp = out.logp, .ldg = d};
   if (out.grad != NULL) {
@@ -167,7 +230,7 @@ static poe_status transform_eval_add(const void *state, poe_rows rows, poe_weigh
   }
   poe_status status = poei_child_eval(self->node.child[0], (poe_rows){rows.n, d, d, x}, weights, part, scratch, error);
   if (status == POE_OK) {
-    pull_back(self, rows, weights, out, part.grad);
+    pull_back(self, rows, x, weights, out, part.grad);
   }
   poe_scratch_release(scratch, mark);
   return status;
@@ -178,8 +241,13 @@ static poe_status transform_sample(const void *state, poe_rows_out rows, const p
   const transform *self = state;
   poe_status status = poe_expert_sample(self->node.child[0], rows, at, scratch, error);
   for (size_t i = 0; i < rows.n && status == POE_OK; i++) {
+    double *row = &rows.x[i * rows.ld];
+    unconstrain_row(self, row, row);
+    poe_stream idle = poe_stream_open(poe_rng_child(at[i], IDLE_DRAW));
     for (size_t j = 0; j < rows.d; j++) {
-      rows.x[i * rows.ld + j] = warp_unconstrain(&self->warp[j], rows.x[i * rows.ld + j]);
+      if (self->warp[j].sticks > 0) {
+        row[j + self->warp[j].sticks - 1] = poe_stream_normal(&idle);
+      }
     }
   }
   return status;
@@ -223,10 +291,15 @@ static poe_status set_traits(transform *self, poe_error *error) {
       poe_error_set(error, POE_E_CAPABILITY, "coordinate %zu is discrete: it has no unconstrained form", j);
       return POE_E_CAPABILITY;
     }
+    if (self->given[j].kind == POE_SIMPLEX_NEXT && (j == 0 || self->given[j - 1].kind == POE_CONTINUOUS)) {
+      return poe_error_set(error, POE_E_CAPABILITY, "coordinate %zu is part of a simplex without its first", j);
+    }
     self->warp[j] = warp_of(&self->given[j]);
+    self->warp[j].sticks = poei_simplex_at(traits->dim, self->given, j);
     self->identity = self->identity && self->warp[j].kind == IDENTITY;
     covers = covers && poei_support_covers(&self->given[j], &traits->support[j]);
-    self->node.touch[j] = touch == NULL || touch[j] || (self->jacobian && self->warp[j].kind != IDENTITY);
+    bool sticks = self->warp[j].kind == STICKS; /* a number depends on all sticks before it */
+    self->node.touch[j] = touch == NULL || touch[j] || sticks || (self->jacobian && self->warp[j].kind != IDENTITY);
   }
   unsigned own = traits->capabilities;
   if (!self->identity) {
@@ -269,9 +342,7 @@ poe_status poei_transform_create(const poe_expert *child, poe_expert **out, poe_
 void poei_transform_constrain(const poe_expert *expert, size_t n, const double *u, size_t ldu, double *x, size_t ldx) {
   const transform *self = poe_expert_self(expert);
   for (size_t i = 0; i < n; i++) {
-    for (size_t j = 0; j < self->node.traits.dim; j++) {
-      x[i * ldx + j] = warp_constrain(&self->warp[j], u[i * ldu + j]);
-    }
+    constrain_row(self, &u[i * ldu], &x[i * ldx]);
   }
 }
 
@@ -279,9 +350,7 @@ void poei_transform_unconstrain(const poe_expert *expert, size_t n, const double
                                 size_t ldu) {
   const transform *self = poe_expert_self(expert);
   for (size_t i = 0; i < n; i++) {
-    for (size_t j = 0; j < self->node.traits.dim; j++) {
-      u[i * ldu + j] = warp_unconstrain(&self->warp[j], x[i * ldx + j]);
-    }
+    unconstrain_row(self, &x[i * ldx], &u[i * ldu]);
   }
 }
 

@@ -116,7 +116,11 @@ typedef struct poe_arg {
   int line, column, span;   /* place in the .poe file, 0 = none                           */
 } poe_arg;
 
-typedef enum poe_coordinate_kind { POE_CONTINUOUS, POE_DISCRETE } poe_coordinate_kind;
+/* The first of k >= 2 numbers >= 0 that sum to 1 is POE_SIMPLEX, the k - 1 that follow it POE_SIMPLEX_NEXT. Densities
+ * over them are with respect to Lebesgue measure on the first k - 1, gradients the k partial derivatives of the
+ * formula: only their differences along the simplex mean anything. Families of real coordinates may be asked for
+ * numbers of a simplex: they answer as over the interval [0, 1], and whoever asks restricts them to the simplex. */
+typedef enum poe_coordinate_kind { POE_CONTINUOUS, POE_DISCRETE, POE_SIMPLEX, POE_SIMPLEX_NEXT } poe_coordinate_kind;
 
 /* The support of one coordinate: an interval of reals, or of integers. Infinite ends are open. */
 typedef struct poe_support {

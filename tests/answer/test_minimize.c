@@ -149,7 +149,7 @@ static void rows_are_clamped(void **state) {
   static const struct {
     const char *clamp, *part;
     poe_status status;
-  } bad[] = {{"x", "takes variable=FILE", POE_E_USAGE},
+  } bad[] = {{"x", "variable=FILE", POE_E_USAGE},
              {"z=points.csv", "no variable 'z'", POE_E_NAME},
              {"y=points.csv", "free coordinates of 'y'", POE_E_USAGE},
              {"x=absent.csv", "absent.csv", POE_E_FILE}};

@@ -222,7 +222,7 @@ static void test_bad_input(void **state) {
       {"check bad.poe", ABC "d = a / b\nsample(b)\nlogz(b / (a * a))\ne = d * c\n", 0, {"bad.poe:8:5: warning"}},
       {"logz bad.poe", /* what no form shows, sampling meets */
        "var x, y, z : real\na = gaussian(x, y, z | mean=0, sd=1)\n"
-       "far = a * formula(x, y, z | log_density=0.6*y^2 - 0.01*log1p(x^2*z^2))\n",
+       "far = a * formula(x, y, z | log_density=0.6*y^2*(1 + 1e-9*tanh(x*z)) - 0.01*log1p(x^2*z^2))\n",
        4,
        {"bad.poe:3:7: error", "run away along y:", "finite integral"}},
       {"logz bad.poe",
@@ -401,6 +401,63 @@ static void test_explain_and_verify(void **state) {
   json_decref(r);
 }
 
+/* The longest line of what was printed, in characters. */
+static size_t longest_line(const char *text) {
+  size_t longest = 0, n = 0;
+  for (; *text != '\0'; text++) {
+    n = *text == '\n' ? 0 : n + (((unsigned char)*text & 0xc0) != 0x80);
+    longest = n > longest ? n : longest;
+  }
+  return longest;
+}
+
+/* explain for a person: aligned, wrapped, in the words of the program; a refused target is told as far as it goes. */
+static void test_explain_text(void **state) {
+  (void)state;
+  unsetenv("COLUMNS");
+  write_text("x.poe", "var x : real[3]\n"
+                      "a = gaussian(x | mean=0, sd=1)\n"
+                      "b = gaussian(x | mean=1, sd=0.5)\n"
+                      "far = gaussian(x[0] | mean=3, sd=4)\n"
+                      "both = a * b^2 / far\n"
+                      "grows = a / b\n"
+                      "odd = a * formula(x | energy=norm(x)^4 + x[0]*x[1]*x[2] + cos(x[0])^2 + sin(x[1])^2 + "
+                      "exp(-x[2]^2))\n");
+  expect_exit("explain x.poe both", 0);
+  assert_string_equal(
+      out_text, "both = a * b^2 / far                                                                           x.poe\n"
+                "\n"
+                "as written\n"
+                "  both = product over x                                                                          5:8\n"
+                "    a = gaussian(x | mean=0, sd=1)                                                               2:5\n"
+                "    ^2 b = gaussian(x | mean=1, sd=0.5)                                                          3:5\n"
+                "    ^-1 far = gaussian(x[0] | mean=3, sd=4)                                                      4:7\n"
+                "\n"
+                "rules\n"
+                "  gaussian algebra    a * b^2 / far → one Gaussian over x  (in both at 5:8)\n"
+                "\n"
+                "method       closed form (exact)\n"
+                "reason       the whole is a Gaussian, which is drawn from directly; log Z is known\n"
+                "dimensions   3: x\n"
+                "memory       1.5 KiB of scratch per worker\n");
+  expect_exit("explain x.poe odd", 0);
+  assert_true(longest_line(out_text) <= 100 && strchr(out_text, '\033') == NULL);
+  assert_non_null(strstr(out_text, "in the way   `odd` has at 7:11 a formula over 3 variables"));
+  setenv("COLUMNS", "60", 1);
+  expect_exit("explain x.poe odd", 0);
+  assert_true(longest_line(out_text) <= 60);
+  unsetenv("COLUMNS");
+  expect_exit("explain x.poe grows", 2);
+  assert_non_null(strstr(out_text, "  grows = product over x"));
+  assert_non_null(strstr(out_text, "none: the target is refused"));
+  expect_exit("explain x.poe both --no-rewrite", 0);
+  assert_non_null(strstr(out_text, "--no-rewrite keeps the tree as written"));
+  write_text("n.uai", "MARKOV\n2\n2 3\n2\n1 0\n2 0 1\n2 1 2\n6 1 2 3 4 5 6\n");
+  expect_exit("explain n.uai", 0); /* the generated program has no lines to point at: the file's tables are */
+  assert_non_null(strstr(out_text, "net: 2 variables and 2 tables; the largest is table 1, of 6 values over"));
+  assert_null(strstr(out_text, "2:7"));
+}
+
 /* Seeds are whole 64-bit numbers, and all of them differ; constants and arguments can be set. */
 static void test_settings(void **state) {
   (void)state;
@@ -493,6 +550,7 @@ int main(void) {
       cmocka_unit_test(test_run_elsewhere),
       cmocka_unit_test(test_check),
       cmocka_unit_test(test_explain_and_verify),
+      cmocka_unit_test(test_explain_text),
       cmocka_unit_test(test_help),
       cmocka_unit_test(test_settings),
       cmocka_unit_test(test_full_output),

@@ -6,6 +6,8 @@
 
 #include "compose/exact/rules.h"
 #include "compose/nodes/node.h"
+#include "experts/formula.h"
+#include "experts/list.h"
 #include "tests/compose/build.h"
 #include "tests/conformance/conformance.h"
 #include "tests/support/check.h"
@@ -440,12 +442,99 @@ static void random_trees_keep_their_density(void **state) {
   assert_true(changed > 100);
 }
 
+/* ---- formulas ---- */
+
+static poei_formula_value both(poei_formula_builder *b, poei_formula_op op, poei_formula_value x,
+                               poei_formula_value y) {
+  return poei_formula_apply(b, op, 2, (poei_formula_value[]){x, y});
+}
+
+/* A formula over x[0..2], its log-density. */
+static const poe_expert *written(tree *t,
+                                 poei_formula_value (*write)(poei_formula_builder *, const poei_formula_value *)) {
+  poei_formula_builder *b = poei_formula_builder_create(3);
+  poei_formula_value x[3] = {poei_formula_coordinate(b, 0), poei_formula_coordinate(b, 1),
+                             poei_formula_coordinate(b, 2)};
+  poei_formula *graph = NULL;
+  check_ok(poei_formula_finish(b, write(b, x), &graph, &t->error), t->error);
+  poei_formula_builder_destroy(b);
+  poet_args a;
+  poet_args_start(&a, "formula");
+  poet_args_real_variable(&a, "x", 3);
+  poet_args_formula(&a, "log_density", graph);
+  check_ok(poe_expert_create(&poei_formula_ops, &a.args, &t->made[t->n], &t->error), t->error);
+  poei_formula_release(graph);
+  return t->made[t->n++];
+}
+
+/* cos(x0) + x0 x0 - x1 x2 - x1 x1 - x2 x2 */
+static poei_formula_value write_sum(poei_formula_builder *b, const poei_formula_value *x) {
+  poei_formula_value sum = poei_formula_apply(b, POEI_FORMULA_COS, 1, x);
+  sum = both(b, POEI_FORMULA_ADD, sum, both(b, POEI_FORMULA_MUL, x[0], x[0]));
+  sum = both(b, POEI_FORMULA_SUB, sum, both(b, POEI_FORMULA_MUL, x[1], x[2]));
+  sum = both(b, POEI_FORMULA_SUB, sum, both(b, POEI_FORMULA_MUL, x[1], x[1]));
+  return both(b, POEI_FORMULA_SUB, sum, both(b, POEI_FORMULA_MUL, x[2], x[2]));
+}
+
+/* -(x0 x1 - x2)^2: one term */
+static poei_formula_value write_bent(poei_formula_builder *b, const poei_formula_value *x) {
+  poei_formula_value gap = both(b, POEI_FORMULA_SUB, both(b, POEI_FORMULA_MUL, x[0], x[1]), x[2]);
+  gap = both(b, POEI_FORMULA_MUL, gap, gap);
+  return poei_formula_apply(b, POEI_FORMULA_NEG, 1, &gap);
+}
+
+/* -|x|^2 + x0 x1 */
+static poei_formula_value write_proper(poei_formula_builder *b, const poei_formula_value *x) {
+  poei_formula_value norm = poei_formula_apply(b, POEI_FORMULA_NORM, 3, x);
+  return both(b, POEI_FORMULA_SUB, both(b, POEI_FORMULA_MUL, x[0], x[1]), both(b, POEI_FORMULA_MUL, norm, norm));
+}
+
+/* x0 x1 + x2 */
+static poei_formula_value write_saddle(poei_formula_builder *b, const poei_formula_value *x) {
+  return both(b, POEI_FORMULA_ADD, both(b, POEI_FORMULA_MUL, x[0], x[1]), x[2]);
+}
+
+static void formulas(void **state) {
+  (void)state;
+  tree t = {0};
+  const poe_expert *sum = written(&t, write_sum), *bent = written(&t, write_bent);
+  const poe_expert *proper = written(&t, write_proper), *saddle = written(&t, write_saddle);
+  poe_expert *out = fires(&t, sum, "split formula", 1); /* over x0, and a Gaussian factor over x1 and x2 */
+  assert_int_equal(poei_node_kind_of(out), POEI_NODE_product);
+  assert_int_equal(poei_node_child_count(out), 2);
+  poe_expert_release(out);
+  silent(&t, bent, "split formula");
+  silent(&t, proper, "split formula");
+  silent(&t, saddle, "split formula");
+  /* with x0 = 1.5 the bent one is quadratic */
+  size_t at = 0;
+  double value = 1.5;
+  assert_false(poei_expert_can(bent, POE_CAN_FORM));
+  out = fires(&t, tree_given(&t, bent, 1, &at, &value), "push given", 1);
+  assert_true(poei_formula_is(out) && poei_expert_can(out, POE_CAN_FORM | POE_CAN_STRUCTURE));
+  poe_expert_release(out);
+  out = fires(&t, proper, "gaussian algebra", 1);
+  double log_z = 0.0; /* precision 2 I - E01: determinant 6 */
+  assert_true(poei_expert_known_log_z(out, &log_z) && poei_expert_can(out, POE_CAN_SAMPLE));
+  check_close(log_z, 1.5 * log(2.0 * acos(-1.0)) - 0.5 * log(6.0), 1e-14, 0.0);
+  poe_expert_release(out);
+  silent(&t, saddle, "gaussian algebra");
+  /* the proper one closes, then both together: precision 2 I - 1.5 E01, slope 1/2 along x2 */
+  const poe_expert *two[2] = {proper, saddle};
+  out = fires(&t, tree_product(&t, 3, 2, two, (double[]){1.0, 0.5}), "gaussian algebra", 2);
+  assert_true(poei_expert_known_log_z(out, &log_z));
+  check_close(log_z, 1.5 * log(2.0 * acos(-1.0)) - 0.5 * log(3.5) + 0.0625, 1e-14, 0.0);
+  poe_expert_release(out);
+  tree_free(&t);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(unwrap),        cmocka_unit_test(flatten),  cmocka_unit_test(collect),
       cmocka_unit_test(share_map),     cmocka_unit_test(gaussian), cmocka_unit_test(distribute),
       cmocka_unit_test(boxes),         cmocka_unit_test(tables),   cmocka_unit_test(push_given),
       cmocka_unit_test(common_factor), cmocka_unit_test(blocks),   cmocka_unit_test(random_trees_keep_their_density),
+      cmocka_unit_test(formulas),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -66,21 +66,36 @@ void poet_check_values(const poet_case *c, const poe_expert *expert, poet_report
   free(logp);
 }
 
-/* Central difference with step h, and with h/2, extrapolated (Richardson): the error is of order h^4. */
-static double difference(const poe_expert *expert, double *x, size_t j, double h, double *logp) {
+/* The number of a simplex that gives what coordinate j takes; d when j is on none. */
+static size_t partner_of(const poe_traits *traits, size_t j) {
+  size_t first = j;
+  while (traits->support[first].kind == POE_SIMPLEX_NEXT) {
+    first--;
+  }
+  return traits->support[first].kind != POE_SIMPLEX ? traits->dim : first == j ? j + 1 : first;
+}
+
+/* Central difference with step h, and with h/2, extrapolated (Richardson): the error is of order h^4. Along a simplex
+ * against the partner. */
+static double difference(const poe_expert *expert, double *x, size_t j, size_t partner, double h, double *logp) {
   size_t d = poe_expert_traits(expert)->dim;
-  double at = x[j], slope[2];
+  double at = x[j], other = partner < d ? x[partner] : 0.0, slope[2];
   for (size_t k = 0; k < 2; k++, h /= 2.0) {
-    double up = at + h, down = at - h, high = 0.0, low = 0.0;
-    x[j] = up;
-    poet_eval(expert, 1, d, x, logp, NULL);
-    high = logp[0];
-    x[j] = down;
-    poet_eval(expert, 1, d, x, logp, NULL);
-    low = logp[0];
-    slope[k] = (high - low) / (up - down);
+    double up = at + h, down = at - h, value[2];
+    for (size_t side = 0; side < 2; side++) {
+      x[j] = side == 0 ? down : up;
+      if (partner < d) {
+        x[partner] = other + (at - x[j]);
+      }
+      poet_eval(expert, 1, d, x, logp, NULL);
+      value[side] = logp[0];
+    }
+    slope[k] = (value[1] - value[0]) / (up - down);
   }
   x[j] = at;
+  if (partner < d) {
+    x[partner] = other;
+  }
   return (4.0 * slope[1] - slope[0]) / 3.0;
 }
 
@@ -103,8 +118,12 @@ void poet_check_gradient(const poet_case *c, const poe_expert *expert, poet_repo
           poet_fail(report, "the gradient of the discrete coordinate %zu was written", j);
         }
       } else if (!c->needs_no_interior) {
-        double slope = difference(expert, x + i * d, j, 2e-4 * (1.0 + fabs(x[i * d + j])), &one);
-        poet_close(report, grad[i * d + j], slope, tolerance_of(c->gradient_tolerance, 1e-6), "gradient", i, j);
+        size_t partner = partner_of(traits, j);
+        const double *at = x + i * d;
+        double h = 2e-4 * (partner < d ? fmin(at[j], at[partner]) : 1.0 + fabs(at[j]));
+        double slope = difference(expert, x + i * d, j, partner, h, &one);
+        double own = grad[i * d + j] - (partner < d ? grad[i * d + partner] : 0.0);
+        poet_close(report, own, slope, tolerance_of(c->gradient_tolerance, 1e-6), "gradient", i, j);
       }
     }
   }

@@ -127,6 +127,7 @@ void poet_args_start(poet_args *a, const char *kind);
 /* Variables before the bar: real[dim], real[dim] in [low, high], int(cardinality)[dim] (binary for 2). */
 void poet_args_real_variable(poet_args *a, const char *name, size_t dim);
 void poet_args_interval_variable(poet_args *a, const char *name, size_t dim, double low, double high);
+void poet_args_simplex_variable(poet_args *a, const char *name, size_t n, size_t k); /* simplex(k)[n] */
 void poet_args_discrete_variable(poet_args *a, const char *name, size_t dim, size_t cardinality);
 /* int(cardinality)[shape] */
 void poet_args_discrete_grid(poet_args *a, const char *name, size_t ndim, const size_t *shape, size_t cardinality);

@@ -275,7 +275,25 @@ static poei_formula_value gamma_like(poei_formula_builder *b) {
   return op2(b, POEI_FORMULA_SUB, power, op2(b, POEI_FORMULA_MUL, poei_formula_constant(b, 2.0), x));
 }
 
-static poe_status formula_build(const char *name, poei_formula_value (*write)(poei_formula_builder *b), bool discrete,
+/* (x - 2 y + 30)^2 / 2 + 3 x - x y: a Gaussian factor, improper on its own */
+static poei_formula_value saddle(poei_formula_builder *b) {
+  poei_formula_value x = poei_formula_coordinate(b, 0), y = poei_formula_coordinate(b, 1);
+  poei_formula_value two = poei_formula_constant(b, 2.0), shift = poei_formula_constant(b, 30.0);
+  poei_formula_value gap =
+      op2(b, POEI_FORMULA_ADD, op2(b, POEI_FORMULA_SUB, x, op2(b, POEI_FORMULA_MUL, two, y)), shift);
+  poei_formula_value half = op2(b, POEI_FORMULA_DIV, op2(b, POEI_FORMULA_POW, gap, two), two);
+  poei_formula_value tilt = op2(b, POEI_FORMULA_MUL, poei_formula_constant(b, 3.0), x);
+  return op2(b, POEI_FORMULA_SUB, op2(b, POEI_FORMULA_ADD, half, tilt), op2(b, POEI_FORMULA_MUL, x, y));
+}
+
+/* log(c) - exp(c d): a table; impossible where c is 0 */
+static poei_formula_value states(poei_formula_builder *b) {
+  poei_formula_value c = poei_formula_coordinate(b, 0), d = poei_formula_coordinate(b, 1);
+  poei_formula_value power = op1(b, POEI_FORMULA_EXP, op2(b, POEI_FORMULA_MUL, c, d));
+  return op2(b, POEI_FORMULA_SUB, op1(b, POEI_FORMULA_LOG, c), power);
+}
+
+static poe_status formula_build(const char *name, poei_formula_value (*write)(poei_formula_builder *b), size_t discrete,
                                 poe_expert **expert, poe_error *error) {
   poei_formula_builder *builder = poei_formula_builder_create(2);
   poei_formula *graph = NULL;
@@ -287,9 +305,14 @@ static poe_status formula_build(const char *name, poei_formula_value (*write)(po
   if (status == POE_OK) {
     poet_args a;
     poet_args_start(&a, "formula");
-    poet_args_real_variable(&a, "x", discrete ? 1 : 2);
-    if (discrete) {
+    if (discrete < 2) {
+      poet_args_real_variable(&a, "x", 2 - discrete);
+    }
+    if (discrete > 0) {
       poet_args_discrete_variable(&a, "c", 1, 4);
+    }
+    if (discrete > 1) {
+      poet_args_discrete_variable(&a, "d", 1, 3);
     }
     poet_args_formula(&a, name, graph);
     status = poe_expert_create(&poei_formula_ops, &a.args, expert, error);
@@ -299,7 +322,7 @@ static poe_status formula_build(const char *name, poei_formula_value (*write)(po
 }
 
 static poe_status formula_banana(poe_expert **expert, poe_error *error) {
-  return formula_build("energy", banana, false, expert, error);
+  return formula_build("energy", banana, 0, expert, error);
 }
 
 static double formula_banana_value(const double *x) {
@@ -308,7 +331,7 @@ static double formula_banana_value(const double *x) {
 }
 
 static poe_status formula_mixed(poe_expert **expert, poe_error *error) {
-  return formula_build("log_density", gamma_like, true, expert, error);
+  return formula_build("log_density", gamma_like, 1, expert, error);
 }
 
 static double formula_mixed_value(const double *x) {
@@ -322,6 +345,30 @@ static void formula_mixed_points(size_t n, size_t d, double *x) {
   }
 }
 
+static poe_status formula_saddle(poe_expert **expert, poe_error *error) {
+  return formula_build("energy", saddle, 0, expert, error);
+}
+
+static double formula_saddle_value(const double *x) {
+  double gap = x[0] - 2.0 * x[1] + 30.0;
+  return -gap * gap / 2.0 - 3.0 * x[0] + x[0] * x[1];
+}
+
+static poe_status formula_states(poe_expert **expert, poe_error *error) {
+  return formula_build("log_density", states, 2, expert, error);
+}
+
+static double formula_states_value(const double *x) {
+  return log(x[0]) - exp(x[0] * x[1]);
+}
+
+static void formula_states_points(size_t n, size_t d, double *x) {
+  for (size_t i = 0; i < n; i++) {
+    x[i * d] = (double)(i % 4);
+    x[i * d + 1] = (double)(i / 4 % 3);
+  }
+}
+
 static const poet_case formula_cases[] = {
     {.name = "formula of an energy",
      .build = formula_banana,
@@ -331,5 +378,13 @@ static const poet_case formula_cases[] = {
      .build = formula_mixed,
      .points = formula_mixed_points,
      .log_density = formula_mixed_value},
+    {.name = "formula that is a Gaussian factor",
+     .build = formula_saddle,
+     .points = poet_points_normal,
+     .log_density = formula_saddle_value},
+    {.name = "formula over few states",
+     .build = formula_states,
+     .points = formula_states_points,
+     .log_density = formula_states_value},
 };
 POET_ENTRY(formula, formula_cases);

@@ -112,6 +112,18 @@ void poet_args_discrete_variable(poet_args *a, const char *name, size_t dim, siz
   args_variable(a, name, dim, (poe_support){POE_DISCRETE, 0.0, (double)cardinality - 1.0, false, false});
 }
 
+void poet_args_simplex_variable(poet_args *a, const char *name, size_t n, size_t k) {
+  size_t i = a->args.n_subjects;
+  args_variable(a, name, n * k, (poe_support){.kind = POE_SIMPLEX_NEXT, .low = 0.0, .high = 1.0});
+  for (size_t s = 0; s < n; s++) {
+    a->support[i][s * k].kind = POE_SIMPLEX;
+  }
+  a->axes[i][0] = n;
+  a->axes[i][1] = k;
+  a->subjects[i].ndim = 2;
+  a->subjects[i].shape = a->axes[i];
+}
+
 void poet_args_discrete_grid(poet_args *a, const char *name, size_t ndim, const size_t *shape, size_t cardinality) {
   size_t i = a->args.n_subjects, dim = 1;
   for (size_t axis = 0; axis < ndim; axis++) {

@@ -57,7 +57,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
       if (poei_program_target(program, name, &lowered, &diagnostics) == POE_OK) {
         poei_target_free(&lowered);
       }
-      poei_free(poei_program_tree(program, name, &diagnostics));
+      poei_program_outline(program, name, &diagnostics);
     }
     if (poei_program_target(program, target, &lowered, &diagnostics) == POE_OK) {
       poei_target_free(&lowered);

@@ -274,11 +274,9 @@ static void lower_all(case_run *run) {
     poei_target target = {0};
     poei_program_target(run->program, name, &target, &run->diagnostics);
     poei_target_free(&target);
-    char *tree = poei_program_tree(run->program, name, &run->diagnostics);
-    if (!tree) {
-      complain(run, name, "no tree");
+    if (!poei_program_outline(run->program, name, &run->diagnostics)) {
+      complain(run, name, "no outline");
     }
-    poei_free(tree);
   }
 }
 

@@ -16,6 +16,9 @@ static const char rich[] = "# a bit of everything\n"
                            "chain = product(i in 0:3 -> edge(x[i], x[i+1]))\n"
                            "k = categorical(c | p=[0.2, 0.3, 0.5])\n"
                            "mixed = 0.3*a + 0.7*(a * chain) \n"
+                           "var w : simplex(3)[2]\n"
+                           "two = dirichlet(w | alpha=[1, 2, 3]) * gaussian(w[0, 1] | mean=0.3, sd=0.1)\n"
+                           "shares = two given w[1] = [0.2, 0.3, 0.5]\n"
                            "both = (a and b and not b^0.5) * k given (c = 1, x[0:2] = [1, 2])\n"
                            "final = normalise(mixed or a * chain)\n"
                            "sample(final, chains=3, save=[x], gate=report)\n";
@@ -27,15 +30,15 @@ static poe_status work(const char *text) {
   poei_program *program = NULL;
   poe_status status = poei_program_load("memory.poe", text, 0, NULL, &diagnostics, &program);
   if (status == POE_OK) {
-    static const char *const targets[] = {"mixed", "both", "final", "a or b"};
+    static const char *const targets[] = {"mixed", "both", "shares", "final", "a or b"};
     for (size_t i = 0; i < sizeof targets / sizeof *targets && status == POE_OK; i++) {
       poei_target target = {0};
       status = poei_program_target(program, targets[i], &target, &diagnostics);
       poei_target_free(&target);
     }
-    char *tree = poei_program_tree(program, "final", &diagnostics), *printed = poei_program_print(program);
-    status = status == POE_OK && (!tree || !printed) ? POE_E_MEMORY : status;
-    poei_free(tree);
+    const poei_outline *outline = poei_program_outline(program, "final", &diagnostics);
+    char *printed = poei_program_print(program);
+    status = status == POE_OK && (!outline || !printed) ? POE_E_MEMORY : status;
     poei_free(printed);
   }
   for (size_t i = 0; i < diagnostics.n; i++) {

@@ -324,21 +324,74 @@ static void test_utf8(void **state) {
   }
 }
 
-static void test_tree(void **state) {
+typedef struct told {
+  size_t n, named;
+  bool stop;
+} told;
+
+static bool tell(void *context, const poe_expert *expert, size_t dim, const size_t *ids, const poei_outline *node) {
+  told *count = context;
+  assert_int_equal(poe_expert_traits(expert)->dim, dim);
+  assert_true(dim == 0 || ids[dim - 1] < 64);
+  count->n++;
+  count->named += node->name != NULL;
+  return !count->stop;
+}
+
+static void test_outline(void **state) {
   (void)state;
   poei_program *program = poet_load("normals.poe", normals);
   poei_diagnostics diagnostics = {0};
-  char *tree = poei_program_tree(program, "both / a", &diagnostics);
-  assert_non_null(tree);
-  assert_non_null(strstr(tree, "product over x, c"));
-  assert_non_null(strstr(tree, "  both = product over x, c"));
-  assert_non_null(strstr(tree, "    ^2 b = gaussian(x | mean=1, sd=width)"));
-  assert_non_null(strstr(tree, "  ^-1 a (above)\n"));
-  assert_non_null(strstr(tree, "normals.poe:5:5\n"));
-  poei_free(tree);
-  assert_null(poei_program_tree(program, "nothing", &diagnostics));
+  const poei_outline *root = poei_program_outline(program, "both / a", &diagnostics);
+  assert_non_null(root);
+  assert_string_equal(root->kind, "product");
+  assert_true(root->name == NULL && root->n == 2 && root->n_over == 2 && root->count == 1);
+  const poei_outline *both = root->children[0], *again = root->children[1];
+  assert_string_equal(both->name, "both");
+  assert_true(both->line == 7 && strstr(both->file, "normals.poe") != NULL);
+  const poei_outline *square = both->children[1];
+  assert_true(square->factor == 2 && square->n_over == 1 && square->line == 5);
+  assert_string_equal(square->text, "gaussian(x | mean=1, sd=width)");
+  assert_string_equal(square->name, "b");
+  assert_true(again->again && again->factor == -1 && again->n == 0);
+  assert_string_equal(again->name, "a");
+  told count = {0}; /* nothing is lowered yet */
+  assert_true(poei_outline_mentions(root, tell, &count) && count.n == 0);
+  poei_target target;
+  assert_int_equal(poei_program_target(program, "both", &target, &diagnostics), POE_OK);
+  assert_true(poei_outline_mentions(root, tell, &count) && count.n >= 4 && count.named == count.n);
+  count = (told){.stop = true};
+  assert_true(!poei_outline_mentions(root, tell, &count) && count.n == 1);
+  poei_target_free(&target);
+  assert_null(poei_program_outline(program, "nothing", &diagnostics));
   assert_int_equal(diagnostics.errors, 1);
   poei_diagnostics_free(&diagnostics);
+  poei_program_free(program);
+}
+
+/* What a comprehension makes is told once, and variables as they would be written. */
+static void test_outline_equal(void **state) {
+  (void)state;
+  poei_program *program =
+      poet_load("equal.poe", "var x : real[6]\nvar s : binary[2, 3]\n"
+                             "a = product(i in 0:4 -> gaussian(x[i+1] | mean=i, sd=1))\n"
+                             "b = a * gaussian(x[0] | mean=0, sd=1) * bernoulli(s[:, 0:2] | p=0.5)\n"
+                             "c = b given x[2] = 1\n");
+  poei_diagnostics diagnostics = {0};
+  const poei_outline *root = poei_program_outline(program, "c", &diagnostics);
+  assert_non_null(root);
+  assert_true(root->n_gone == 1 && root->gone[0] == 2 && root->gone_value[0] == 1);
+  const poei_outline *b = root->children[0], *a = b->children[0];
+  assert_int_equal(b->n, 3);
+  assert_int_equal(a->n, 1);
+  assert_int_equal(a->children[0]->count, 4);
+  assert_string_equal(a->over[0].text, "x[1:5]");
+  assert_string_equal(b->children[1]->over[0].text, "x[0]");
+  assert_string_equal(b->children[2]->over[0].text, "s (4 of 6)");
+  char text[32];
+  const size_t ids[] = {0, 1, 2, 3, 4, 5, 7, 8};
+  assert_string_equal(poei_program_over_text(program, 8, ids, text, sizeof text), "x, s[0, 1], s[0, 2]");
+  assert_string_equal(poei_program_over_text(program, 8, ids, text, 14), "x, ...");
   poei_program_free(program);
 }
 
@@ -417,7 +470,8 @@ int main(void) {
                                      cmocka_unit_test(test_wrong_overrides),
                                      cmocka_unit_test(test_diagnostic_text),
                                      cmocka_unit_test(test_utf8),
-                                     cmocka_unit_test(test_tree),
+                                     cmocka_unit_test(test_outline),
+                                     cmocka_unit_test(test_outline_equal),
                                      cmocka_unit_test(test_files),
                                      cmocka_unit_test(test_words),
                                      cmocka_unit_test(test_verbs)};
