@@ -25,6 +25,7 @@ typedef struct poei_kernel_settings {
   double step_size;
   const double *metric; /* [d] diagonal of M (inverse mass): proposals are scaled by sqrt(M) */
   size_t leapfrog;      /* HMC: mean number of steps */
+  const double *center; /* HMC: [d] about which it dilates now and then (kernels/dilation.h); NULL: it does not */
 } poei_kernel_settings;
 
 /* The density a kernel samples: log p = sum_j weight_j[i * inc] log expert_j. One term with weight 1, or base and

@@ -37,7 +37,7 @@ typedef struct mcmc_run {
   const double *start; /* [chains, d] or NULL                                     */
   size_t d, tile_rows, tiles;
   poei_kernel_settings settings;
-  double *metric;                  /* [d]                                                 */
+  double *metric, *center;         /* [d]                                                 */
   mcmc_state now, trial;           /* trial: copies on which a first step size is tried   */
   poe_rng *at;                     /* [chains]                                            */
   uint64_t *densities, *gradients; /* [tiles] rows evaluated                       */
@@ -79,6 +79,7 @@ static void mcmc_free(mcmc_run *run) {
   mcmc_state_free(&run->now);
   mcmc_state_free(&run->trial);
   poei_free(run->metric);
+  poei_free(run->center);
   poei_free(run->moments.mean);
   poei_free(run->moments.squares);
   poei_free(run->at);
@@ -94,6 +95,7 @@ static poe_status mcmc_create(mcmc_run *run, poe_error *error) {
   run->tiles = (chains + run->tile_rows - 1) / run->tile_rows;
   if (!poei_mul_size(chains, d, &numbers) || !mcmc_state_create(&run->now, chains, numbers) ||
       !mcmc_state_create(&run->trial, chains, numbers) || (run->metric = poei_alloc(d, sizeof(double))) == NULL ||
+      (run->center = poei_alloc(d, sizeof(double))) == NULL ||
       (run->moments.mean = poei_alloc(d, sizeof(double))) == NULL ||
       (run->moments.squares = poei_alloc(d, sizeof(double))) == NULL ||
       (run->at = poei_calloc(chains, sizeof *run->at)) == NULL ||
@@ -315,6 +317,8 @@ static poe_status mcmc_warmup(mcmc_run *run, poe_error *error) {
       poei_moments_add(&run->moments, run->now.x, options->chains);
       if (poei_windows_ends(&windows, step)) {
         poei_moments_metric(&run->moments, run->metric);
+        memcpy(run->center, run->moments.mean, run->d * sizeof *run->center);
+        run->settings.center = run->center;
         poei_moments_clear(&run->moments);
         status = adapts ? mcmc_find_step(run, round++, error) : POE_OK;
       }

@@ -5,7 +5,7 @@
 #include "sampler/kernel.h"
 
 /* Uses of randomness within a step: offsets to the site of the step's address. */
-enum { POEI_SITE_NOISE, POEI_SITE_ACCEPT, POEI_SITE_LENGTH, POEI_SITE_RETRY };
+enum { POEI_SITE_NOISE, POEI_SITE_ACCEPT, POEI_SITE_LENGTH, POEI_SITE_RETRY, POEI_SITE_DILATES, POEI_SITE_DILATION };
 
 /* Scratch that poei_density_eval needs for n rows; `want` as in POE_WANT_. */
 size_t poei_density_scratch(const poei_density *density, unsigned want, size_t n);

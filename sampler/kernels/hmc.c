@@ -16,9 +16,12 @@
  * rejection, Tierney and Mira 1999, Modi, Barnett and Carpenter 2024, for a first attempt that is surely refused. It
  * is made row by row (few rows need it).
  *
+ * One step in four ends with a dilation about the centre of what the warmup saw (dilation.h), for heavy tails.
+ *
  * Divergence: at the end of the second attempt H1 - H0 > 1000 or not a number. */
 #include <string.h>
 
+#include "sampler/kernels/dilation.h"
 #include "sampler/kernels/leapfrog.h"
 
 #define HMC_DIVERGENCE 1000.0
@@ -41,8 +44,8 @@ static size_t hmc_rows_scratch(size_t n, size_t d) {
 }
 
 static size_t hmc_scratch(size_t n, size_t d) {
-  return hmc_rows_scratch(n, d) + 2 * hmc_rows_scratch(1, d) + 2 * poe_scratch_need(d, sizeof(double)) +
-         poe_scratch_need(n, 1);
+  return poei_dilation_scratch(n, d) + hmc_rows_scratch(n, d) + 2 * hmc_rows_scratch(1, d) +
+         2 * poe_scratch_need(d, sizeof(double)) + poe_scratch_need(n, 1);
 }
 
 static hmc_rows hmc_rows_take(poe_scratch *scratch, size_t n, size_t d) {
@@ -155,6 +158,9 @@ static poe_status hmc_step(const poei_density *density, const poei_kernel_settin
     }
   }
   poe_scratch_release(scratch, mark);
+  if (status == POE_OK && settings->center != NULL && poei_dilates(tile)) {
+    status = poei_dilate(density, settings, tile, gradients, scratch, error);
+  }
   return status;
 }
 
