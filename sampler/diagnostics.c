@@ -195,7 +195,9 @@ static double bench_full_rhat(poei_bench *bench) {
 }
 
 double poei_bench_tail_ess(poei_bench *bench) {
-  double low = bench_filled_ess(bench, POEI_PART_BELOW, 0.05), high = bench_filled_ess(bench, POEI_PART_BELOW, 0.95);
+  double low = bench_filled_ess(bench, POEI_PART_BELOW, 0.05), error = bench->error;
+  double high = bench_filled_ess(bench, POEI_PART_BELOW, 0.95);
+  bench->error = low < high || isnan(high) ? error : bench->error;
   return fmin(low, high); /* a constant indicator (NaN) has no say */
 }
 

@@ -56,15 +56,14 @@ typedef struct poei_gate {
  * - hmc, 4 chains, where one step size does not suit all of the target: half normal 1/300 at d = 1, 0/300 with scale
  *   1e-6, 0/300 at d = 4 with scale 1e6; exp(-x) 0/300 and exp(-x^4/4) 1/300 over [0, inf); x^-1/2 e^-x 0/300;
  *   x^-3 over (1, inf) at d = 3 0/300; N(0, .01) on [0, 1] at d = 10 0/300; (x (1 - x))^-1/2 at d = 2 0/300; N(3, 1)
- *   on [0, inf) 7/1000; banana of bend .5 0/1000; exp(-x^4) 0/1000; Student t with 5 degrees of freedom at d = 10
- *   8/1000; funnel of sd 1 at d = 2 0/300. 64 chains: half normal and banana 0/100 each
+ *   on [0, inf) 7/1000; banana of bend .5 0/300 and of bend 1 4/600; exp(-x^4) 0/1000; Student t with 5 degrees of
+ *   freedom at d = 10 0/300, with 3 at d = 4 3/600; funnel of sd 1 at d = 2 0/300. 64 chains: half normal and banana
+ *   0/100 each
  *
- * Not covered by this: a kernel whose true ESS is near the one wanted or below, or varies widely from run to run. For
- * hmc at default lengths the rate is above 1 %, by the tail ESS: Student t with 3 degrees of freedom at d = 4 28/400, a
- * banana of bend 1 31/200. The true tail ESS, from the variance between those runs of the share of draws beyond the
- * exact 5 % and 95 % points, is 1050 to 1260 (t), where 400 are wanted: false alarms; and 710 to 790 for the banana's
- * straight coordinate. The estimate from one run is lower (mean of the smallest over coordinates: 835 and 612) and
- * varies by its excursions.
+ * Not covered by this: a kernel whose true ESS is near the one wanted or below, or varies widely from run to run. The
+ * true tail ESS of hmc, from the variance between those runs of the share of draws beyond the exact 5 % and 95 %
+ * points, is 1200 to 1400 on that Student t and 830 to 850 on the straight coordinate of that banana, where 400 are
+ * wanted; the estimate from one run is lower (mean of the smallest over coordinates: 955 and 725).
  * For mala: densities that fall faster than a Gaussian, as half normals do under x = e^u; it is stuck there for long
  * (true tail ESS 60 of 4000 draws; 101/200 fail, as they should). */
 poe_status poei_gate_run(const poei_draws *draws, bool exact, const char *biased, poei_gate *gate, poe_error *error);

@@ -152,6 +152,7 @@ static double bench_size(poei_bench *bench, bool compare) {
   for (size_t t = 0; t < last; t++) {
     sum += rho[t];
   }
+  bench->error = sqrt((4.0 * (double)last + 2.0) / size);
   return size / fmax(-1.0 + 2.0 * sum + rho[last], 1.0 / log10(size));
 }
 

@@ -1,7 +1,7 @@
 /* The gate: may these draws be trusted? (diagnostics.h)
  *
- * Up to 8 chains: split rank-normalised R-hat and bulk and tail ESS >= 100 per chain. More: nested R-hat over 8
- * superchains (or the largest number below that divides the chains; plain R-hat when none does) and a total ESS >= 400.
+ * Up to 8 chains: split rank-normalised R-hat and bulk and tail ESS of 100 per chain. More: nested R-hat over 8
+ * superchains (or the largest number below that divides the chains; plain R-hat when none does) and a total ESS of 400.
  * No divergence (for hmc: one that smaller steps do not mend, kernels/hmc.c); E-BFMI >= 0.3; everything finite;
  * something accepted; a biased kernel never passes.
  *
@@ -14,8 +14,11 @@
  * the chains, or disagreement, which lowers the ESS, would excuse itself. But autocorrelations inside a chain of a few
  * effective draws are underestimated. So: where a half chain has 50 effective draws or more by its own
  * autocorrelations, those give E; elsewhere the ESS of all chains does, at least the ESS wanted. Where that ESS is
- * below the one wanted the run fails anyway, and the limit is 1.01 again, to say whether chains disagree. Measured
- * false alarms: see diagnostics.h. */
+ * surely below the one wanted the run fails anyway, and the limit is 1.01 again, to say whether chains disagree.
+ *
+ * The ESS is an estimate as well, with a relative standard error of 20 to 30 % where it is near the one wanted
+ * (ranks.h). A run fails when its ESS is below by more than two of them, which an estimate of 215 or less of 400 is.
+ * Measured false alarms: see diagnostics.h. */
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -28,7 +31,8 @@ enum { GATE_SUPERCHAINS = 8 };
 #define GATE_ESS_TOTAL 400.0
 #define GATE_EBFMI 0.3
 #define GATE_RHAT_ALARM 0.0005
-#define GATE_LONG 50.0 /* effective draws per half chain */
+#define GATE_LONG 50.0  /* effective draws per half chain */
+#define GATE_ERRORS 2.0 /* standard errors by which an ESS must miss */
 
 #if defined(__GNUC__)
 __attribute__((format(printf, 2, 3)))
@@ -89,34 +93,38 @@ static size_t gate_superchains(size_t chains) {
   return k;
 }
 
+/* By how much an ESS is too small, more than its own error explains; 0 when it is not. NaN: wanted. */
+static double gate_lack(double ess, double error, double wanted) {
+  return isnan(ess) ? wanted : ess * exp(GATE_ERRORS * error) < wanted ? wanted - ess : 0.0;
+}
+
 typedef struct gate_checks {
   size_t superchains; /* 0: R-hat over chains */
   double ess_wanted;
   gate_worst rhat, bulk, tail;
 } gate_checks;
 
-/* R-hat and ESS of the filled half chains; returns the ESS. `gated`: this ESS is one that must reach the wanted one.
- * Where it does not, the run fails whatever R-hat is, and 1.01 tells whether that is because chains disagree. */
-static double gate_compare(poei_bench *bench, gate_checks *checks, size_t coordinate, size_t looks, bool gated) {
+/* R-hat and ESS of the filled half chains. `bulk`: this ESS must reach the wanted one. Where it does not, the run fails
+ * whatever R-hat is, and 1.01 tells whether that is because chains disagree. */
+static void gate_compare(poei_bench *bench, gate_checks *checks, size_t coordinate, size_t looks, bool bulk) {
   double rhat = checks->superchains > 0 ? poei_bench_nested_rhat(bench, checks->superchains) : poei_bench_rhat(bench);
-  double ess = poei_bench_ess(bench);
+  double ess = poei_bench_ess(bench), wanted = checks->ess_wanted;
+  double lack = bulk ? gate_lack(ess, bench->error, wanted) : 0.0;
   size_t groups = 2 * (checks->superchains > 0 ? checks->superchains : bench->chains);
   double within = poei_bench_within_ess(bench), halves = 2.0 * (double)bench->chains;
-  double limit =
-      poei_gate_rhat_limit(groups, within >= GATE_LONG * halves ? within : fmax(ess, checks->ess_wanted), looks);
-  limit = gated && ess < checks->ess_wanted ? GATE_RHAT : limit;
+  double limit = poei_gate_rhat_limit(groups, within >= GATE_LONG * halves ? within : fmax(ess, wanted), looks);
+  limit = lack > 0.0 ? GATE_RHAT : limit;
   gate_note(&checks->rhat, coordinate, rhat, limit, rhat >= limit ? rhat - limit : 0.0); /* NaN: constant, no say */
-  return ess;
+  gate_note(&checks->bulk, coordinate, ess, wanted, lack);
 }
 
 static void gate_coordinate(poei_bench *bench, gate_checks *checks, size_t coordinate, size_t dim) {
   poei_bench_fill(bench, POEI_PART_FOLDED, 0.0);
   gate_compare(bench, checks, coordinate, 2 * dim, false);
   poei_bench_fill(bench, POEI_PART_BULK, 0.0);
-  double bulk = gate_compare(bench, checks, coordinate, 2 * dim, true), tail = poei_bench_tail_ess(bench);
-  double wanted = checks->ess_wanted;
-  gate_note(&checks->bulk, coordinate, bulk, wanted, bulk >= wanted ? 0.0 : isnan(bulk) ? wanted : wanted - bulk);
-  gate_note(&checks->tail, coordinate, tail, wanted, tail < wanted ? wanted - tail : 0.0); /* NaN: constant, no say */
+  gate_compare(bench, checks, coordinate, 2 * dim, true);
+  double wanted = checks->ess_wanted, tail = poei_bench_tail_ess(bench);
+  gate_note(&checks->tail, coordinate, tail, wanted, isnan(tail) ? 0.0 : gate_lack(tail, bench->error, wanted));
 }
 
 static poe_status gate_coordinates(const poei_draws *draws, poei_gate *gate, poe_error *error) {

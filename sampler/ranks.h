@@ -21,6 +21,7 @@ typedef struct poei_bench {
   poei_ranked *order, *spare; /* [chains * draws] order: ascending, index into x                               */
   bool centred;               /* the filled half chains have had their means (in `mean`) subtracted             */
   bool constant;              /* the filled half chains hold one value: nothing is defined on them             */
+  double error;               /* relative standard error of the ESS computed last                              */
 } poei_bench;
 
 /* The limit of R-hat for that many groups, effective draws and numbers looked at (gate.c). */
@@ -45,12 +46,15 @@ double poei_bench_rhat(poei_bench *bench);
 /* Superchains (2 to 32) are runs of chains / superchains consecutive chains, each split like the chains: the first
  * halves of its chains are one group, the second halves another. */
 double poei_bench_nested_rhat(poei_bench *bench, size_t superchains);
+/* Also leaves its relative standard error in bench->error: with the sum of autocorrelations cut at lag M of N draws,
+ * sqrt((4 M + 2) / N) (Madras and Sokal 1988, equation 3.19). */
 double poei_bench_ess(poei_bench *bench);
 /* The ESS if all half chains had the same expectation: from the autocorrelation inside them alone. Too large where they
  * are short beside it. */
 double poei_bench_within_ess(poei_bench *bench);
 
-/* On the loaded quantity: fills the half chains twice. The smaller ESS of the two tail indicators that vary. */
+/* On the loaded quantity: fills the half chains twice. The smaller ESS of the two tail indicators that vary, with its
+ * relative standard error in bench->error. */
 double poei_bench_tail_ess(poei_bench *bench);
 
 #endif
