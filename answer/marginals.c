@@ -106,6 +106,7 @@ static poe_status drawn_json(const poei_session *session, const poei_solved *sol
   }
   status = poei_json_set(status, out, "std_error", all, error);
   status = poei_json_set(status, out, "largest_std_error", poei_json_number(largest), error);
+  status = poei_json_set(status, out, "gate", poei_gate_json(&drawn->gate), error);
   return poei_json_set(status, out, "draws", json_integer((json_int_t)drawn->draws), error);
 }
 
@@ -159,6 +160,10 @@ static poe_status marginals_drawn(poei_session *session, const poei_action *acti
   }
   if (status == POE_OK) {
     status = marginals_json(session, solved, &drawn.m, &drawn, result, error);
+  }
+  const char *mode = poei_option_text(action, "gate");
+  if (status == POE_OK && !drawn.gate.passed && (mode == NULL || strcmp(mode, "report") != 0)) {
+    status = poe_error_set(error, POE_E_GATE, "the gate failed: %s", drawn.gate.reasons[0]);
   }
   poei_drawn_marginals_free(&drawn);
   return status;

@@ -206,6 +206,9 @@ poe_status poei_marginals_draw(poei_session *session, const poei_plan *plan, con
     status = poei_draw(session, plan, "auto", settings, NULL, 0, &sampling, error);
   }
   if (status == POE_OK) {
+    status = poei_gate_run(&sampling.draws, sampling.exact, sampling.biased, &out->gate, error);
+  }
+  if (status == POE_OK) {
     out->draws = sampling.draws.chains * sampling.draws.draws;
     status = fill(&run, plan, NULL, error);
   }

@@ -9,8 +9,9 @@ typedef struct poei_drawn_marginals {
   poei_marginals m;
   double *std_error; /* like m.p; 0 where exact, NaN where the draws cannot say   */
   size_t draws;
-  bool averaged; /* exact conditional probabilities were averaged somewhere   */
-  bool counted;  /* values were counted somewhere                             */
+  bool averaged;  /* exact conditional probabilities were averaged somewhere   */
+  bool counted;   /* values were counted somewhere                             */
+  poei_gate gate; /* of the draws                                              */
 } poei_drawn_marginals;
 
 /* The marginals of a plan's target by its own draws. Coordinates of a mixed part are Rao-Blackwellised: the exact

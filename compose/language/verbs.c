@@ -90,6 +90,7 @@ static const poei_option marginals_options[] = {
     {"chains", POEI_OPTION_INTEGER, NULL, "4", "chains, where the answer is not exact"},
     {"warmup", POEI_OPTION_INTEGER, NULL, "1000", "adaptation steps, thrown away"},
     {"draws", POEI_OPTION_INTEGER, NULL, "1000", "draws per chain"},
+    {"gate", POEI_OPTION_CHOICE, "fail|report", "fail", "whether a failed gate of draws fails the command"},
     {0},
 };
 
