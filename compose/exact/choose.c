@@ -232,22 +232,25 @@ static poe_status quadrature_around(const poei_chooser *choose, const poe_expert
   if (status != POE_OK || !(converged || bound < worst_bound) || !isfinite(log_z)) {
     return status;
   }
+  /* The grid is the integral's witness: it is built without it, and where it does not get to the same mass (a ridge
+   * thinner than what was looked at) neither is believed. */
+  poe_expert *sampler = NULL;
+  status = poei_grid_create(over, spots, log_z, bound, &sampler, error);
+  if (status != POE_OK || sampler == NULL) {
+    return status;
+  }
   if (!plan->has_log_z) {
     poei_choose_log_z(plan, POEI_METHOD_QUADRATURE, log_z, with_offset(plan->expert, bound));
   }
   plan->method = POEI_METHOD_QUADRATURE;
-  if (choose->log_z_only) {
-    *done = true;
-    return POE_OK;
+  if (!choose->log_z_only && over != plan->expert) {
+    status = poei_stuck_create(plan->expert, sampler, &plan->sampler, error);
+  } else if (!choose->log_z_only) {
+    plan->sampler = poe_expert_retain(sampler);
   }
-  status = poei_grid_create(over, spots, log_z, bound, &plan->sampler, error);
-  if (status == POE_OK && plan->sampler != NULL && over != plan->expert) {
-    poe_expert *free_draws = plan->sampler;
-    plan->sampler = NULL;
-    status = poei_stuck_create(plan->expert, free_draws, &plan->sampler, error);
-    poe_expert_release(free_draws);
-  }
-  if (status != POE_OK || plan->sampler == NULL) {
+  poe_expert_release(sampler);
+  if (status != POE_OK || choose->log_z_only) {
+    *done = status == POE_OK;
     return status;
   }
   *done = true;

@@ -18,19 +18,10 @@
 #include "core/linalg.h"
 #include "experts/closed.h"
 
-/* Nothing but networks, as far as positive factors go. */
-static bool is_bare(const poe_expert *expert) {
-  poei_node_kind kind = poei_node_kind_of(expert);
-  if (kind == POEI_NODE_LEAF) {
-    return strcmp(poe_expert_ops_of(expert)->kind, "energy") == 0;
-  }
-  for (size_t i = 0; i < poei_node_child_count(expert); i++) {
-    bool counts = kind != POEI_NODE_product || poei_product_exponent(expert, i) > 0.0;
-    if (counts && is_bare(poei_node_child(expert, i)) == (kind == POEI_NODE_mixture)) {
-      return kind == POEI_NODE_mixture; /* one bare component spoils a mixture, one other factor saves a product */
-    }
-  }
-  return kind != POEI_NODE_mixture;
+/* A leaf whose value is what a network makes of its coordinates (a classifier: of those before its label). */
+static bool is_network(const poe_expert *leaf) {
+  const char *kind = poe_expert_ops_of(leaf)->kind;
+  return strcmp(kind, "energy") == 0 || strcmp(kind, "classifier") == 0;
 }
 
 static bool same_place(size_t n, const size_t *a, const size_t *b) {
@@ -147,7 +138,7 @@ static poe_status mark_through(const poe_expert *expert, unsigned char *held, po
     return poe_error_set(error, POE_E_MEMORY, "out of memory");
   }
   poe_status status = mark_held(child, own, error);
-  memset(held, !is_bare(child), in); /* the range of the map says nothing about z */
+  memset(held, 0, in); /* the range of the map says nothing about z */
   memcpy(held + in, own + inner - (dim - in), dim - in);
   poei_free(own);
   return status;
@@ -161,7 +152,9 @@ static poe_status mark_held(const poe_expert *expert, unsigned char *held, poe_e
   poe_status status = POE_OK;
   switch (poei_node_kind_of(expert)) {
   case POEI_NODE_LEAF:
-    memset(held, strcmp(poe_expert_ops_of(expert)->kind, "energy") != 0, traits->dim);
+    for (size_t c = 0; c < traits->dim; c++) {
+      held[c] = !is_network(expert) || (traits->head != NULL && traits->head[c] != 0);
+    }
     break;
   case POEI_NODE_product:
     status = mark_product(expert, held, error);

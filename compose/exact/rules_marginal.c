@@ -17,6 +17,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#include "compose/exact/choose.h"
 #include "compose/exact/rules.h"
 #include "compose/exact/summed.h"
 #include "compose/exact/tree.h"
@@ -207,9 +208,43 @@ static void group_coordinates(const split *s, size_t which, size_t *where, size_
   }
 }
 
+/* Adds the constant that a group of latent coordinates alone is, (1/beta) log int product^beta, where its log Z is
+ * closed or a quadrature's; POE_E_CAPABILITY where it is neither. */
+static poe_status add_constant(const poe_expert *product, double beta, const poei_plan_options *options,
+                               poei_parts *whole, poe_error *error) {
+  size_t dim = poe_expert_traits(product)->dim;
+  poei_parts sharpened = {.dim = dim};
+  poe_expert *powered = NULL;
+  poei_plan *plan = NULL;
+  poei_plan_options own = *options;
+  own.names = (poei_names){0};
+  own.trace = NULL;
+  size_t *all = poei_alloc(dim, sizeof *all);
+  poe_status status = all == NULL        ? poe_error_set(error, POE_E_MEMORY, "out of memory")
+                      : isinf(beta) != 0 ? poe_error_set(error, POE_E_CAPABILITY, "a maximum stands alone")
+                                         : POE_OK;
+  for (size_t j = 0; j < dim && status == POE_OK; j++) {
+    all[j] = j;
+  }
+  status = status == POE_OK ? poei_parts_add(&sharpened, product, dim, all, beta, error) : status;
+  status = status == POE_OK ? poei_parts_close(&sharpened, &powered, error) : status;
+  status = status == POE_OK ? poei_plan_tree(powered, &own, true, &plan, error) : status;
+  if (status == POE_OK && plan->has_log_z) {
+    whole->constant += plan->log_z / beta;
+    whole->variance += plan->log_z_error * plan->log_z_error / (beta * beta);
+  } else if (status == POE_OK) {
+    status = poe_error_set(error, POE_E_CAPABILITY, "a group of latent coordinates stands alone");
+  }
+  poei_plan_destroy(plan);
+  poe_expert_release(powered);
+  poei_parts_free(&sharpened);
+  poei_free(all);
+  return status;
+}
+
 /* Appends to `whole` the marginal of one group. where, place, index: [child dim] work space. */
-static poe_status add_group(const split *s, double beta, size_t which, size_t *where, size_t *place, size_t *index,
-                            poei_parts *whole, poe_error *error) {
+static poe_status add_group(const split *s, double beta, const poei_plan_options *options, size_t which, size_t *where,
+                            size_t *place, size_t *index, poei_parts *whole, poe_error *error) {
   size_t n = 0, latents = 0, left = 0;
   group_coordinates(s, which, where, &n, place);
   poei_parts own = {.dim = n};
@@ -235,12 +270,11 @@ static poe_status add_group(const split *s, double beta, size_t which, size_t *w
     }
   }
   if (status == POE_OK && left == 0) {
-    status = poe_error_set(error, POE_E_CAPABILITY, "a group of latent coordinates stands alone");
-  }
-  if (status == POE_OK) {
+    status = add_constant(product, beta, options, whole, error);
+  } else if (status == POE_OK) {
     status = poei_marginal_create(product, latents, index, beta, &node, error);
   }
-  if (status == POE_OK) {
+  if (status == POE_OK && node != NULL) {
     status = poei_parts_add(whole, node, left, where, 1.0, error);
   }
   poe_expert_release(product);
@@ -309,7 +343,6 @@ static poe_status sum_out(const poe_expert *expert, const poei_plan_options *opt
 
 poe_status poei_rule_marginal_rewrite(const poe_expert *expert, const poei_plan_options *options, poe_expert **out,
                                       char **what, poe_error *error) {
-  (void)options;
   split s = {0};
   poei_parts whole = {.dim = poe_expert_traits(expert)->dim};
   poe_status status = split_open(expert, &s, error);
@@ -324,7 +357,7 @@ poe_status poei_rule_marginal_rewrite(const poe_expert *expert, const poei_plan_
     status = add_outside(&s, work, &whole, error);
     size_t n = 0;
     for (size_t g = 0; g < s.groups && status == POE_OK; g++) {
-      status = add_group(&s, poei_marginal_beta(expert), g, work, work + dim, work + 2 * dim, &whole, error);
+      status = add_group(&s, poei_marginal_beta(expert), options, g, work, work + dim, work + 2 * dim, &whole, error);
     }
     if (status == POE_OK) {
       n = whole.n;
