@@ -37,7 +37,7 @@ static char *cache_path(const char hex[65], bool create) {
   return path;
 }
 
-bool poei_cache_read(const char hex[65], double *log_z, double *std_error) {
+bool poei_cache_read(const char hex[65], double *log_z, double *std_error, double *memory) {
   char *path = cache_path(hex, false);
   char *text = NULL;
   size_t size = 0;
@@ -45,10 +45,13 @@ bool poei_cache_read(const char hex[65], double *log_z, double *std_error) {
   if (path != NULL && poei_file_read(path, 4096, &text, &size, NULL) == POE_OK) {
     json_t *entry = poei_json_parse(text, size, NULL);
     json_t *z = json_object_get(entry, "log_z"), *se = json_object_get(entry, "std_error");
-    if (json_is_number(z) && json_is_number(se) && json_number_value(se) >= 0.0) {
+    json_t *left = json_object_get(entry, "memory");
+    if (json_is_number(z) && json_is_number(se) && json_number_value(se) >= 0.0 && json_is_number(left) &&
+        json_number_value(left) >= 0.0) {
       *log_z = json_number_value(z);
       *std_error = json_number_value(se);
-      found = isfinite(*log_z) && isfinite(*std_error);
+      *memory = json_number_value(left);
+      found = isfinite(*log_z) && isfinite(*std_error) && isfinite(*memory);
     }
     json_decref(entry);
   }
@@ -57,9 +60,10 @@ bool poei_cache_read(const char hex[65], double *log_z, double *std_error) {
   return found;
 }
 
-void poei_cache_write(const char hex[65], double log_z, double std_error) {
+void poei_cache_write(const char hex[65], double log_z, double std_error, double memory) {
   char *path = cache_path(hex, true);
-  json_t *entry = json_pack("{s:o,s:o}", "log_z", poei_json_number(log_z), "std_error", poei_json_number(std_error));
+  json_t *entry = json_pack("{s:o,s:o,s:o}", "log_z", poei_json_number(log_z), "std_error", poei_json_number(std_error),
+                            "memory", poei_json_number(memory));
   if (path != NULL && entry != NULL) {
     (void)poei_json_write(path, entry, NULL);
   }

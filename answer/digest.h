@@ -12,8 +12,8 @@ poe_status poei_digest(poei_program *program, const poe_expert *expert, const ch
 uint64_t poei_digest_seed(const char hex[65]);
 
 /* The user's cache of estimates: XDG_CACHE_HOME/poe or HOME/.cache/poe. Reading gives false when there is no valid
- * entry; writing fails silently (a cache may be missing). */
-bool poei_cache_read(const char hex[65], double *log_z, double *std_error);
-void poei_cache_write(const char hex[65], double log_z, double std_error);
+ * entry; writing fails silently (a cache may be missing). memory: as poei_log_z has it (session.h). */
+bool poei_cache_read(const char hex[65], double *log_z, double *std_error, double *memory);
+void poei_cache_write(const char hex[65], double log_z, double std_error, double memory);
 
 #endif

@@ -104,8 +104,7 @@ static poe_status draw_smc(const poei_session *session, const poei_plan *plan, c
   draw_constrain(plan->smooth, &sampling->draws);
   draw_method(sampling, poei_method_word(POEI_METHOD_SMC));
   sampling->has_log_z = true;
-  sampling->log_z = (poei_log_z){plan->base_log_z + report.log_z_ratio, report.std_error, false,
-                                 poei_method_word(POEI_METHOD_SMC), report.ess};
+  sampling->log_z = poei_smc_log_z(plan, &report);
   return POE_OK;
 }
 

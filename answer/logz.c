@@ -1,9 +1,11 @@
 /* log Z of a plan, and the verb: exact, by quadrature, or by sequential Monte Carlo until the standard error is small.
  */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "answer/session.h"
+#include "core/alloc.h"
 #include "core/numerics.h"
 #include "formats/text_file.h"
 
@@ -13,6 +15,7 @@ enum { LOG_Z_ROUNDS = 6 }; /* doublings of the particles before the tolerance is
 static poe_status log_z_blocks(poei_session *session, const poei_plan *plan, uint64_t seed, double tolerance,
                                size_t islands, size_t particles, poei_log_z *result, poe_error *error) {
   double total = plan->part_constant, variance = plan->part_constant_error * plan->part_constant_error;
+  double memory = 0.0;
   bool exact = variance == 0.0;
   for (size_t i = 0; i < plan->n_parts; i++) {
     poei_log_z part = {0};
@@ -23,12 +26,20 @@ static poe_status log_z_blocks(poei_session *session, const poei_plan *plan, uin
     }
     total += part.log_z;
     variance += part.std_error * part.std_error;
+    memory = fmax(memory, part.memory);
     exact = exact && part.exact;
   }
-  *result = (poei_log_z){total, sqrt(variance), exact, poei_method_word(plan->method), NAN};
+  *result = (poei_log_z){total, sqrt(variance), exact, poei_method_word(plan->method), NAN, memory};
   return POE_OK;
 }
 
+poei_log_z poei_smc_log_z(const poei_plan *plan, const poei_smc_report *report) {
+  double error = hypot(report->std_error, poe_expert_traits(plan->expert)->offset_error);
+  return (poei_log_z){plan->base_log_z + report->log_z_ratio, error,       false,
+                      poei_method_word(POEI_METHOD_SMC),      report->ess, report->memory};
+}
+
+/* More particles do not make the error of constants inside smaller: the run's own decides. */
 static poe_status log_z_smc(poei_session *session, const poei_plan *plan, uint64_t seed, double tolerance,
                             size_t islands, size_t particles, poei_log_z *result, poe_error *error) {
   for (size_t round = 0;; round++) {
@@ -50,8 +61,7 @@ static poe_status log_z_smc(poei_session *session, const poei_plan *plan, uint64
     if (interrupted) {
       return poe_error_set(error, POE_E_INTERRUPTED, "interrupted while estimating log Z");
     }
-    *result = (poei_log_z){plan->base_log_z + report.log_z_ratio, report.std_error, false,
-                           poei_method_word(POEI_METHOD_SMC), report.ess};
+    *result = poei_smc_log_z(plan, &report);
     if (report.std_error <= tolerance || round + 1 == LOG_Z_ROUNDS) {
       return POE_OK;
     }
@@ -60,7 +70,7 @@ static poe_status log_z_smc(poei_session *session, const poei_plan *plan, uint64
 
 poei_log_z poei_plan_known_log_z(const poei_plan *plan) {
   bool exact = plan->log_z_error == 0.0 && plan->log_z_method != POEI_METHOD_QUADRATURE;
-  return (poei_log_z){plan->log_z, plan->log_z_error, exact, poei_method_word(plan->log_z_method), NAN};
+  return (poei_log_z){plan->log_z, plan->log_z_error, exact, poei_method_word(plan->log_z_method), NAN, 0.0};
 }
 
 poe_status poei_plan_log_z(poei_session *session, const poei_plan *plan, uint64_t seed, double tolerance,
@@ -82,6 +92,33 @@ poe_status poei_plan_log_z(poei_session *session, const poei_plan *plan, uint64_
   return POE_E_CAPABILITY;
 }
 
+/* ---- how far to trust it ---- */
+
+poe_status poei_settled_json(poe_status status, json_t *object, const poei_solved *solved, const poei_log_z *z,
+                             const char *more, poe_error *error) {
+  double own = z->exact ? 0.0 : z->memory, inside = 0.0;
+  for (size_t i = 0; !z->exact && i < solved->n_estimates; i++) {
+    inside = fmax(inside, solved->estimates[i].memory);
+  }
+  bool settled = own == 0.0 && inside == 0.0;
+  status = poei_json_set(status, object, "settled", json_boolean(settled), error);
+  if (settled) {
+    return status;
+  }
+  char remedy[64] = "helps"; /* constants inside are estimated with particles enough, which no option changes */
+  if (own >= inside) {
+    snprintf(remedy, sizeof remedy, "or more particles (--%s), helps", more);
+  }
+  char *text = poei_format("the moves of sequential Monte Carlo had not forgotten their start%s (correlation %.2f): "
+                           "log Z may be off by more than its standard error; an expert to start from that is nearer "
+                           "to the target%s %s",
+                           own >= inside ? "" : " when a constant inside was estimated", fmax(own, inside),
+                           own >= inside ? "," : "", remedy);
+  status = poei_json_set(status, object, "warning", text == NULL ? NULL : json_string(text), error);
+  poei_free(text);
+  return status;
+}
+
 /* An estimate also says how many draws it is worth and whether --tol was reached. */
 static poe_status logz_json(const poei_session *session, const poei_solved *solved, const poei_log_z *z,
                             double tolerance, json_t **result, poe_error *error) {
@@ -92,6 +129,7 @@ static poe_status logz_json(const poei_session *session, const poei_solved *solv
   if (!z->exact) {
     status = poei_json_set(status, out, "tolerance_reached", json_boolean(z->std_error <= tolerance), error);
   }
+  status = poei_settled_json(status, out, solved, z, "particles", error);
   if (session->prune > 0.0) {
     status = poei_json_set(status, out, "discarded_mass", poei_json_number(solved->plan->discarded), error);
   }

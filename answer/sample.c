@@ -93,6 +93,7 @@ static poe_status sample_report(const poei_session *session, const poei_solved *
     status = poei_json_set(status, out, "log_z", poei_json_number(sampling->log_z.log_z), error);
     status = poei_json_set(status, out, "log_z_std_error", poei_json_number(sampling->log_z.std_error), error);
     status = poei_json_set(status, out, "log_z_exact", json_boolean(sampling->log_z.exact), error);
+    status = poei_settled_json(status, out, solved, &sampling->log_z, "draws", error);
   }
   if (session->prune > 0.0) {
     status = poei_json_set(status, out, "discarded_mass", poei_json_number(solved->plan->discarded), error);

@@ -58,7 +58,7 @@ poe_status poei_json_made(const json_t *value, poe_error *error);
 
 /* One estimated constant that a plan needed. */
 typedef struct poei_estimate {
-  double log_z, std_error;
+  double log_z, std_error, memory; /* memory: as poei_log_z has it */
   const char *method; /* static text */
   bool cached;
 } poei_estimate;
@@ -115,8 +115,11 @@ typedef struct poei_log_z {
   bool exact;
   const char *method; /* static text */
   double ess;         /* of SMC; NaN otherwise */
+  double memory;      /* of SMC (sampler/run.h): > 0 where std_error may be too small; 0 otherwise */
 } poei_log_z;
 
+/* log Z of an SMC plan, from a run. Its error holds that of the constants inside. */
+poei_log_z poei_smc_log_z(const poei_plan *plan, const poei_smc_report *report);
 /* log Z as the plan knows it (plan->has_log_z). */
 poei_log_z poei_plan_known_log_z(const poei_plan *plan);
 
@@ -127,6 +130,12 @@ enum { POEI_LOG_Z_ISLANDS = 8, POEI_LOG_Z_PARTICLES = 128 };
 /* log Z of a plan: exact, by quadrature, or by SMC repeated with more particles until std_error <= tolerance. */
 poe_status poei_plan_log_z(poei_session *session, const poei_plan *plan, uint64_t seed, double tolerance,
                            size_t islands, size_t particles, poei_log_z *result, poe_error *error);
+
+/* Keys beside a log Z of a solved target: `settled`, false where the moves of an estimate, its own or that of a
+ * constant inside, ended with a memory of their start; then `warning`, in words. `more`: the option that gives more
+ * particles. A step of building (poei_json_set). */
+poe_status poei_settled_json(poe_status status, json_t *object, const poei_solved *solved, const poei_log_z *z,
+                             const char *more, poe_error *error);
 
 /* ---- draws (answer/draw.c) ---- */
 

@@ -36,7 +36,7 @@ static poe_status solve_estimate(poei_session *session, const poe_expert *hole, 
     return status;
   }
   estimate->method = poei_method_word(POEI_METHOD_SMC);
-  if (!session->no_cache && poei_cache_read(hex, &estimate->log_z, &estimate->std_error)) {
+  if (!session->no_cache && poei_cache_read(hex, &estimate->log_z, &estimate->std_error, &estimate->memory)) {
     estimate->cached = true;
     return POE_OK;
   }
@@ -55,9 +55,10 @@ static poe_status solve_estimate(poei_session *session, const poe_expert *hole, 
   if (status == POE_OK) {
     estimate->log_z = z.log_z;
     estimate->std_error = z.std_error;
+    estimate->memory = z.memory;
     estimate->method = z.method;
     if (!session->no_cache) {
-      poei_cache_write(hex, z.log_z, z.std_error);
+      poei_cache_write(hex, z.log_z, z.std_error, z.memory);
     }
   }
   return status;

@@ -154,9 +154,10 @@ static poe_status verify_derivatives(verify_job *job, verify_gradient *g, poe_er
       snprintf(doubtful, sizeof doubtful, "; %zu at edges, kinks or in noise, where differences cannot tell",
                g->doubtful);
     }
-    verify_add(job, "gradient", g->worst < verify_agreement && 10 * g->compared > g->doubtful,
-               "largest difference from finite differences %.2g of max(1, |gradient|) over %zu derivatives%s", g->worst,
-               g->compared, doubtful);
+    verify_add(
+        job, "gradient", g->worst < verify_agreement && 10 * g->compared > g->doubtful,
+        "largest difference beyond the error of finite differences %.2g of max(1, |gradient|) over %zu derivatives%s",
+        g->worst, g->compared, doubtful);
   }
   return status;
 }

@@ -40,6 +40,13 @@ static void print_table_close(FILE *out, poei_table *table) {
   poei_table_free(table);
 }
 
+/* What there is to say of a log Z that may be off by more than its standard error. */
+static void print_warning(FILE *out, const json_t *r) {
+  if (json_object_get(r, "warning") != NULL) {
+    fprintf(out, "warning: %s\n", print_text(r, "warning"));
+  }
+}
+
 static void print_logz(FILE *out, const json_t *r) {
   double se = print_number(r, "std_error");
   if (print_true(r, "exact")) {
@@ -55,6 +62,7 @@ static void print_logz(FILE *out, const json_t *r) {
   if (json_is_false(json_object_get(r, "tolerance_reached"))) {
     fputs("the standard error asked for was not reached: allow more with --particles\n", out);
   }
+  print_warning(out, r);
 }
 
 static void print_gate(FILE *out, const json_t *gate) {
@@ -121,6 +129,7 @@ static void print_sample(FILE *out, const json_t *r) {
     fprintf(out, "log Z = %.6g ± %.2g%s\n", print_number(r, "log_z"), print_number(r, "log_z_std_error"),
             print_true(r, "log_z_exact") ? " (exact)" : "");
   }
+  print_warning(out, r);
   print_gate(out, json_object_get(r, "gate"));
   if (json_object_get(r, "file") != NULL) {
     fprintf(out, "draws: %s\n", print_text(r, "file"));
@@ -258,6 +267,7 @@ static void print_marginals(FILE *out, const json_t *r) {
     fprintf(out, "%s (%lld), standard errors up to %.2g\n", print_text(r, "method"),
             (long long)json_integer_value(json_object_get(r, "draws")),
             json_number_value(json_object_get(r, "largest_std_error")));
+    print_gate(out, json_object_get(r, "gate"));
   }
 }
 
@@ -475,6 +485,7 @@ static void print_compare(FILE *out, const json_t *r) {
     }
     fputs(", ", out);
     print_gate(out, json_object_get(target, "gate"));
+    print_warning(out, target);
   }
   if (json_object_get(r, "grid") != NULL) {
     fprintf(out, "image grid: %s\n", print_text(r, "grid"));

@@ -307,6 +307,7 @@ static poe_status measure_all(compare_job *job, const compare_draws *draws, json
   if (sampling->has_log_z) {
     status = poei_json_set(status, entry, "log_z", poei_json_number(sampling->log_z.log_z), error);
     status = poei_json_set(status, entry, "log_z_se", poei_json_number(sampling->log_z.std_error), error);
+    status = poei_settled_json(status, entry, &draws->solved, &sampling->log_z, "draws", error);
   }
   compare_gate(job, draws->solved.target.name, &draws->gate);
   if (status == POE_OK) {

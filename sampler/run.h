@@ -22,9 +22,11 @@ typedef struct poei_smc_report {
   double ess;              /* effective number of draws of the base that the end descends from, all islands */
   double min_ess_fraction; /* of the weights of one island at one temperature       */
   double acceptance;       /* mean acceptance of the moves                          */
-  /* 0: at every temperature the particles were moved until they forgot where they were resampled. Else the largest
-   * correlation with it that was left: between modes that moves do not leave, where the error is still right, and in
-   * funnels of many dimensions, where log Z may be too low by more than it says. */
+  /* 0: at every temperature the particles were moved until they forgot where they were resampled, as far as log Z
+   * cares. Else the largest correlation of log densities with those just after resampling that was left, above .4: as
+   * in funnels of many dimensions, log Z may be too low by more than its error says. Largest correlations over 20 seeds
+   * of 8 x 128: modes that moves do not leave .10, thin banana .33 (intervals right in 20 and 19); funnel in 5
+   * dimensions above .4 in 14 (right in 19), in 8 and in 10 dimensions above .5 in all 20 (right in 16 and 15). */
   double memory;
 } poei_smc_report;
 

@@ -37,8 +37,9 @@
 
 enum { SMC_LEAST_PARTICLES = 128, SMC_MOST_ROUNDS = 2000 };
 #define SMC_ESS 0.5
-#define SMC_INDEX 0.2 /* largest tail index of weights */
-#define SMC_HEAVY 0.3 /* from here on tails are not an estimate's noise */
+#define SMC_INDEX 0.2      /* largest tail index of weights */
+#define SMC_HEAVY 0.3      /* from here on tails are not an estimate's noise */
+#define SMC_REMEMBERED 0.4 /* correlations of log densities that are told (run.h) */
 
 /* ---- memory and tiles ---- */
 
@@ -386,7 +387,7 @@ static void smc_report(const poei_smc *smc, poei_smc_report *report) {
   double freedom = count > 1.0 ? count * (count - 1.0) : 1.0; /* one island: both sums are 0 */
   report->log_z_ratio = log_mean;
   report->std_error = sqrt(fmax(genealogy, fmax(between, between_logs) / freedom));
-  report->memory = smc->memory_left;
+  report->memory = smc->memory_left > SMC_REMEMBERED ? smc->memory_left : 0.0;
   report->acceptance = smc->steps > 0 ? smc->accepted / (double)smc->steps : NAN;
 }
 

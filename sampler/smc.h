@@ -36,7 +36,7 @@ typedef struct poei_smc {
   double *tail;                    /* [poei_smc_tail_room(islands * particles)]              */
   double *memory;                  /* [d + 1] correlations with the start, log density last  */
   bool heavy;                      /* the tails of weights were heavy at some temperature    */
-  double memory_left;              /* largest correlation that moves ended with too early    */
+  double memory_left;              /* of the log density, where moves ended too early: most  */
   size_t steps;                    /* moves so far, all temperatures                         */
   double accepted;                 /* sum over them of the mean acceptance                   */
   poei_smc_island *island;         /* [islands]                                              */

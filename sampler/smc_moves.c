@@ -13,7 +13,10 @@
  * From the seventh move on every second one goes in steps of a quarter, or of a sixteenth, by turns: particles where
  * the density is narrow move at all. And where tails are heavy, or it took long, twice as many moves follow as there
  * were: the correlations of heavy tails are those of a few particles far out, so that stopping when they are small is
- * stopping when nothing is out there, which biases log Z down. */
+ * stopping when nothing is out there, which biases log Z down.
+ *
+ * What is left where moves ended too early is told by the log density alone: between modes that moves do not leave the
+ * coordinates remember, the log density does not, and errors are right; in a funnel, both do. */
 #include "sampler/smc.h"
 
 #include <string.h>
@@ -244,7 +247,7 @@ poe_status poei_smc_move(poei_smc *smc, poe_error *error) {
     before[k % SMC_LOOK_BACK] = memory;
   }
   if (!settled && !poei_monitor_stopped(&smc->options.monitor)) {
-    smc->memory_left = fmax(smc->memory_left, memory);
+    smc->memory_left = fmax(smc->memory_left, smc->memory[smc->d]);
   }
   return POE_OK;
 }

@@ -81,7 +81,8 @@ double poei_smc_tail_index(double *tail, size_t n, double change) {
     x[i] = exp(change * (tail[i] - tail[0])) - limit;
     hill += change * (tail[i] - tail[m]) / (double)m;
   }
-  double quartile = m > 0 ? x[m - (m + 2) / 4] : 0.0;
+  size_t quarter = m > 1 ? (m + 2) / 4 : m; /* the first quartile is that many from the end */
+  double quartile = m > 0 ? x[m - quarter] : 0.0;
   if (!(quartile > 0.0)) {
     return -INFINITY; /* ties */
   }

@@ -113,28 +113,31 @@ static void test_cache_damaged(void **state) {
                                         "{",
                                         "[]",
                                         "7",
-                                        "{\"log_z\": \"inf\", \"std_error\": 0.1}",
-                                        "{\"log_z\": 1, \"std_error\": -1}",
-                                        "{\"log_z\": 1}",
-                                        "{\"log_z\": 1, \"std_error\": \"nan\"}",
-                                        "{\"log_z\": 1, \"std_error\": 1e999}"};
+                                        "{\"log_z\": \"inf\", \"std_error\": 0.1, \"memory\": 0}",
+                                        "{\"log_z\": 1, \"std_error\": -1, \"memory\": 0}",
+                                        "{\"log_z\": 1, \"memory\": 0}",
+                                        "{\"log_z\": 1, \"std_error\": \"nan\", \"memory\": 0}",
+                                        "{\"log_z\": 1, \"std_error\": 1e999, \"memory\": 0}",
+                                        "{\"log_z\": 1, \"std_error\": 0.1}",
+                                        "{\"log_z\": 1, \"std_error\": 0.1, \"memory\": -1}"};
   const char hex[65] = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
   char path[600];
   fixture f;
   fixture_open(&f, "plain.poe", "var x : real\na = gaussian(x | mean=0, sd=1)\n", 0); /* sets the cache's place */
-  double z = 0.0, se = 0.0;
-  assert_false(poei_cache_read(hex, &z, &se));
-  poei_cache_write(hex, -1.0 / 3.0, 0.25);
-  assert_true(poei_cache_read(hex, &z, &se));
+  double z = 0.0, se = 0.0, left = 0.0;
+  assert_false(poei_cache_read(hex, &z, &se, &left));
+  poei_cache_write(hex, -1.0 / 3.0, 0.25, 0.625);
+  assert_true(poei_cache_read(hex, &z, &se, &left));
   check_same_bits(&z, &(double){-1.0 / 3.0}, 1);
   check_same_bits(&se, &(double){0.25}, 1);
+  check_same_bits(&left, &(double){0.625}, 1);
   snprintf(path, sizeof path, "%s/poe/%s.json", poet_temp_dir(), hex);
   for (size_t i = 0; i < sizeof damaged / sizeof damaged[0]; i++) {
     FILE *file = fopen(path, "wb");
     assert_non_null(file);
     fputs(damaged[i], file);
     fclose(file);
-    if (poei_cache_read(hex, &z, &se)) {
+    if (poei_cache_read(hex, &z, &se, &left)) {
       fail_msg("taken for an entry: %s", damaged[i]);
     }
   }
@@ -252,11 +255,128 @@ static void test_constant_beside_blocks(void **state) {
   fixture_close(&f);
 }
 
+/* ---- estimates whose moves had not forgotten where they started ---- */
+
+/* Neal's funnel in 10 dimensions; two modes that moves do not leave; one. */
+static const char unsettled[] = "var v : real\n"
+                                "var x : real[9]\n"
+                                "var y : real[6]\n"
+                                "wide = gaussian(v | mean=0, sd=3) * gaussian(x | mean=0, sd=10)\n"
+                                "funnel = wide * formula(v, x | energy=0.5*exp(-v)*sum(x^2) - 0.005*sum(x^2) + 4.5*v)\n"
+                                "pair = formula(y | energy=-log(exp(-0.5*sum((y-2)^2)) + exp(-0.5*sum((y+2)^2))))\n"
+                                "modes = gaussian(y | mean=0, sd=3) * pair\n"
+                                "narrow = gaussian(y | mean=0, sd=1)\n"
+                                "easy = narrow * formula(y | energy=(y[0]*y[1])^2)\n"
+                                "plain = normalise(easy) * narrow\n"
+                                "inside = easy * (modes / normalise(modes))\n";
+
+/* Whether the result says that its log Z is settled; if not, why not. */
+static bool settled(const json_t *r, bool constant) {
+  const char *warning = json_string_value(json_object_get(r, "warning"));
+  if (json_is_true(json_object_get(r, "settled"))) {
+    assert_null(warning);
+    return true;
+  }
+  assert_true(json_is_false(json_object_get(r, "settled")));
+  assert_non_null(warning);
+  assert_int_equal(strstr(warning, "a constant inside") != NULL, constant);
+  double correlation = 0.0;
+  const char *number = strstr(warning, "(correlation ");
+  assert_non_null(number);
+  assert_int_equal(sscanf(number, "(correlation %lf)", &correlation), 1);
+  assert_true(correlation > 0.1 && correlation <= 1.0);
+  return false;
+}
+
+/* Of 20 seeds of the funnel 20 left more than .5 to remember, of two such modes none more than .1 (sampler/run.h). */
+static void test_settled(void **state) {
+  (void)state;
+  static const char *const rough[][2] = {{"chains", "2"}, {"tol", "10"}, {NULL, NULL}};
+  static const char *const few[][2] = {{"chains", "2"}, {"draws", "128"}, {"gate", "report"}, {NULL, NULL}};
+  static const char *const targets[] = {"funnel", "modes", "easy", "plain", "narrow"};
+  for (uint64_t seed = 0; seed < 3; seed++) {
+    fixture f;
+    fixture_open(&f, "unsettled.poe", unsettled, seed);
+    for (size_t k = 0; k < sizeof targets / sizeof targets[0]; k++) {
+      fixture_action act;
+      poe_error error = {0};
+      json_t *r = fixture_perform(&f, poei_answer_logz, fixture_act(&act, "logz", targets[k], rough), POE_OK, &error);
+      assert_int_equal(settled(r, false), k > 0);
+      assert_int_equal(json_is_true(json_object_get(r, "exact")), k == 4);
+      json_decref(r);
+      r = fixture_perform(&f, poei_answer_sample, fixture_act(&act, "sample", targets[k], few), POE_OK, &error);
+      assert_int_equal(settled(r, false), k > 0);
+      json_decref(r);
+    }
+    fixture_close(&f);
+  }
+}
+
+/* Rewrites the memory of the one entry of the cache. */
+static void cache_remember(double memory) {
+  char path[512];
+  snprintf(path, sizeof path, "%s/poe", poet_temp_dir());
+  DIR *dir = opendir(path);
+  assert_non_null(dir);
+  size_t n = 0;
+  for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+    char hex[65] = "";
+    double z, se, left;
+    if (sscanf(entry->d_name, "%64[0-9a-f].json", hex) == 1 && poei_cache_read(hex, &z, &se, &left)) {
+      assert_true(left == 0.0);
+      poei_cache_write(hex, z, se, memory);
+      n++;
+    }
+  }
+  closedir(dir);
+  assert_int_equal(n, 1);
+}
+
+/* A constant inside that is not settled is so for the whole, and so is its error; the cache keeps both. */
+static void test_settled_inside(void **state) {
+  (void)state;
+  static const char *const rough[][2] = {{"chains", "2"}, {"tol", "10"}, {NULL, NULL}};
+  static const char *const few[][2] = {{"chains", "2"}, {"draws", "128"}, {"gate", "report"}, {NULL, NULL}};
+  cache_empty();
+  fixture f;
+  poe_error error = {0};
+  fixture_open(&f, "unsettled.poe", unsettled, 1);
+  for (size_t k = 0; k < 2; k++) {
+    fixture_action act;
+    poei_solved solved;
+    check_ok(poei_solve(&f.session, "inside", &solved, &error), error);
+    assert_int_equal(solved.n_estimates, 1);
+    assert_int_equal(solved.estimates[0].cached, k == 1);
+    check_same_bits(&solved.estimates[0].memory, &(double){k == 0 ? 0.0 : 0.625}, 1);
+    double constant_error = solved.estimates[0].std_error;
+    assert_true(constant_error > 0.001);
+    poei_solved_free(&solved);
+    json_t *r = fixture_perform(&f, poei_answer_logz, fixture_act(&act, "logz", "inside", rough), POE_OK, &error);
+    assert_int_equal(settled(r, true), k == 0);
+    assert_true(fixture_number(r, "std_error") > constant_error);
+    json_decref(r);
+    r = fixture_perform(&f, poei_answer_sample, fixture_act(&act, "sample", "inside", few), POE_OK, &error);
+    assert_int_equal(settled(r, true), k == 0);
+    assert_true(fixture_number(r, "log_z_std_error") > constant_error);
+    json_decref(r);
+    if (k == 0) {
+      cache_remember(0.625);
+    }
+  }
+  fixture_close(&f);
+  cache_empty();
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_seed_is_not_the_users), cmocka_unit_test(test_cache),
-      cmocka_unit_test(test_cache_damaged),         cmocka_unit_test(test_digest),
-      cmocka_unit_test(test_digest_models),         cmocka_unit_test(test_constant_beside_blocks),
+      cmocka_unit_test(test_seed_is_not_the_users),
+      cmocka_unit_test(test_cache),
+      cmocka_unit_test(test_cache_damaged),
+      cmocka_unit_test(test_digest),
+      cmocka_unit_test(test_digest_models),
+      cmocka_unit_test(test_constant_beside_blocks),
+      cmocka_unit_test(test_settled),
+      cmocka_unit_test(test_settled_inside),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -81,6 +81,32 @@ static double gaussians_log_z(void) {
   return z;
 }
 
+/* An estimate whose moves had not forgotten their start is an answer, with a warning; its neighbour comes without. */
+static void test_unsettled(void **state) {
+  (void)state;
+  static const char program[] = "var v : real\n"
+                                "var x : real[9]\n"
+                                "wide = gaussian(v | mean=0, sd=3) * gaussian(x | mean=0, sd=10)\n"
+                                "neck = formula(v, x | energy=0.5*exp(-v)*sum(x^2) - 0.005*sum(x^2) + 4.5*v)\n"
+                                "funnel = wide * neck\n"
+                                "easy = gaussian(v | mean=0, sd=1) * gaussian(x | mean=0, sd=1) *\n"
+                                "       formula(v, x | energy=(v*x[0])^2 + (x[1]*x[2])^2)\n";
+  static const char *const verbs[] = {"logz unsettled.poe %s --chains 2 --tol 10",
+                                      "sample unsettled.poe %s --chains 2 --draws 128 --gate report",
+                                      "compare unsettled.poe %s --by neck --chains 2 --draws 128 --gate report"};
+  poet_temp_file("unsettled.poe", program, strlen(program));
+  for (size_t i = 0; i < 3; i++) {
+    char text[256];
+    snprintf(text, sizeof text, verbs[i], "funnel");
+    expect_exit(text, 0);
+    assert_non_null(strstr(out_text, "warning: the moves of sequential Monte Carlo had not forgotten their start"));
+    assert_non_null(strstr(out_text, i == 0 ? "--particles" : "--draws"));
+    snprintf(text, sizeof text, verbs[i], "easy");
+    expect_exit(text, 0);
+    assert_null(strstr(out_text, "warning"));
+  }
+}
+
 static void test_logz(void **state) {
   (void)state;
   write_text("g.poe", gaussians);
@@ -540,6 +566,7 @@ static void test_help(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_logz),
+      cmocka_unit_test(test_unsettled),
       cmocka_unit_test(test_score),
       cmocka_unit_test(test_sample),
       cmocka_unit_test(test_threads),
