@@ -59,7 +59,7 @@ poe_status poei_json_made(const json_t *value, poe_error *error);
 /* One estimated constant that a plan needed. */
 typedef struct poei_estimate {
   double log_z, std_error, memory; /* memory: as poei_log_z has it */
-  const char *method; /* static text */
+  const char *method;              /* static text */
   bool cached;
 } poei_estimate;
 
