@@ -48,8 +48,7 @@ static poe_status conditional_keys(const json_t *output, const conditional_rule 
   const char *key;
   json_t *value;
   json_object_foreach((json_t *)output, key, value) {
-    bool known = strcmp(key, "op") == 0 || strcmp(key, "layout") == 0 ||
-                 (rule->values && strcmp(key, "values") == 0) ||
+    bool known = strcmp(key, "op") == 0 || strcmp(key, "layout") == 0 || (rule->values && strcmp(key, "values") == 0) ||
                  (rule->components && (strcmp(key, "components") == 0 || strcmp(key, "log_scale_min") == 0));
     if (!known) {
       return poe_error_set(error, POE_E_FORMAT, "poe.output: '%s' has no '%.40s'", rule->word, key);

@@ -19,8 +19,8 @@ typedef struct made {
 } made;
 
 static const made bits = {"bits", "{\"op\":\"bernoulli\"}", 5, 1, false, {2, 0, 4, 1, 3}};
-static const made symbols = {"symbols",   "{\"op\":\"categorical\",\"values\":3,\"layout\":\"interleaved\"}", 4, 3, true,
-                             {0, 1, 2, 3}};
+static const made symbols = {
+    "symbols", "{\"op\":\"categorical\",\"values\":3,\"layout\":\"interleaved\"}", 4, 3, true, {0, 1, 2, 3}};
 static const made plane = {"plane", "{\"op\":\"gaussian_mixture\",\"components\":2}", 2, 6, false, {1, 0}};
 static const made space = {
     "space", "{\"op\":\"gaussian_mixture\",\"components\":1,\"log_scale_min\":-0.2}", 3, 2, false, {0, 1, 2}};
