@@ -209,6 +209,10 @@ poe_status poei_explain_plan(const poei_teller *teller, const poei_plan *plan, c
                              poe_error *error) {
   poe_status status = poei_json_set(POE_OK, out, "method", json_string(poei_method_word(plan->method)), error);
   status = poei_json_set(status, out, "exact", json_boolean(plan->exact), error);
+  poei_method log_z = plan->has_log_z ? plan->log_z_method : plan->method;
+  bool known = plan->has_log_z && plan->log_z_error == 0.0;
+  status = poei_json_set(status, out, "log_z_method", json_string(poei_method_word(log_z)), error);
+  status = poei_json_set(status, out, "log_z_exact", json_boolean(known), error);
   status = poei_json_set(status, out, "reason", json_string(plan->reason), error);
   status = poei_json_set(status, out, "scratch_bytes", json_integer((json_int_t)plan->scratch_bytes), error);
   if (status == POE_OK) {

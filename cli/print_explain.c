@@ -313,11 +313,18 @@ static void key_line(const page *p, size_t indent, const char *key, const char *
   wrap(p, indent + LEFT - 1, indent + LEFT, text);
 }
 
-static void method_line(const page *p, size_t indent, const json_t *r) {
-  bool exact = json_is_true(json_object_get(r, "exact"));
-  const char *method = text_of(r, "method");
-  fprintf(p->out, "%*s%s%-*s%s %s%s (%s)%s\n", (int)indent, "", ink_code(p, HEAD), LEFT - 1, "method", ink_end(p, HEAD),
+static void one_method(const page *p, size_t indent, const char *key, const char *method, bool exact) {
+  fprintf(p->out, "%*s%s%-*s%s %s%s (%s)%s\n", (int)indent, "", ink_code(p, HEAD), LEFT - 1, key, ink_end(p, HEAD),
           ink_code(p, exact ? GOOD : WARN), method, exact ? "exact" : "not exact", ink_end(p, exact ? GOOD : WARN));
+}
+
+/* How it is drawn, and how log Z is found where that is another way. */
+static void method_line(const page *p, size_t indent, const json_t *r) {
+  const char *method = text_of(r, "method"), *log_z = text_of(r, "log_z_method");
+  one_method(p, indent, "method", method, json_is_true(json_object_get(r, "exact")));
+  if (strcmp(method, log_z) != 0) {
+    one_method(p, indent, "log Z", log_z, json_is_true(json_object_get(r, "log_z_exact")));
+  }
 }
 
 static const char *size_text(double bytes, char *text, size_t size) {
