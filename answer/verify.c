@@ -216,7 +216,14 @@ static poe_status verify_order(verify_job *job, double *turned, double *a, doubl
   return status;
 }
 
+/* Not where the tree as written holds a constant or a marginal that the rewritten one does without, and nobody
+ * computed.
+ */
 static poe_status verify_rewriting(verify_job *job, double *a, double *b, poe_error *error) {
+  if ((poe_expert_traits(job->written)->capabilities & POE_CAN_EVAL) == 0) {
+    verify_add(job, "rewritten against written", true, "the tree as written has no values of its own");
+    return POE_OK;
+  }
   poe_status status = verify_eval(job, job->expert, job->n, job->x, a, NULL, error);
   if (status == POE_OK) {
     status = verify_eval(job, job->written, job->n, job->x, b, NULL, error);

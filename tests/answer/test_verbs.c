@@ -293,6 +293,22 @@ static void test_verify(void **state) {
   fixture_close(&f);
 }
 
+/* A constant that the rewritten tree does without leaves nothing to compare it with. */
+static void test_verify_normalised(void **state) {
+  (void)state;
+  fixture f;
+  fixture_action a;
+  poe_error error = {0};
+  fixture_open(&f, "normalised.poe",
+               "var x : real[2]\n"
+               "n = normalise(gaussian(x | mean=0, sd=1) * formula(x | log_density=-x[0]^4 - cos(x[1])))\n",
+               0);
+  json_t *r = fixture_perform(&f, poei_answer_verify, fixture_act(&a, "verify", "n", NULL), POE_OK, &error);
+  assert_true(json_is_true(json_object_get(r, "passed")));
+  json_decref(r);
+  fixture_close(&f);
+}
+
 /* A standard normal on [0, 0.02], narrower than the wide step of finite differences, sound or with a defect. */
 typedef enum broken { SOUND, WRONG_GRADIENT, NAN_GRADIENT, DEPENDS_ON_PLACE, OTHER_CONSTANT } broken;
 
@@ -391,9 +407,11 @@ static void test_verify_catches(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_score),          cmocka_unit_test(test_score_refuses),  cmocka_unit_test(test_score_output),
-      cmocka_unit_test(test_logz_tolerance), cmocka_unit_test(test_explain),        cmocka_unit_test(test_info),
-      cmocka_unit_test(test_verify),         cmocka_unit_test(test_verify_catches),
+      cmocka_unit_test(test_score),          cmocka_unit_test(test_score_refuses),
+      cmocka_unit_test(test_score_output),   cmocka_unit_test(test_logz_tolerance),
+      cmocka_unit_test(test_explain),        cmocka_unit_test(test_info),
+      cmocka_unit_test(test_verify),         cmocka_unit_test(test_verify_normalised),
+      cmocka_unit_test(test_verify_catches),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
