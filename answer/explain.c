@@ -187,7 +187,7 @@ poe_status poei_answer_explain(poei_session *session, const poei_action *action,
   }
   status = poei_program_target(session->program, expression, &target, session->diagnostics);
   const poei_outline *tree = NULL;
-  if (status == POE_OK || status != POE_E_MEMORY) {
+  if (status != POE_E_MEMORY) {
     tree = poei_program_outline(session->program, expression, session->diagnostics);
   }
   if (status != POE_OK) {
