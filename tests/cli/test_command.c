@@ -450,6 +450,9 @@ static void test_explain_text(void **state) {
                       "odd = a * formula(x | energy=norm(x)^4 + x[0]*x[1]*x[2] + cos(x[0])^2 + sin(x[1])^2 + "
                       "exp(-x[2]^2))\n");
   expect_exit("explain x.poe both", 0);
+  char *memory = strstr(out_text, "\nmemory       ");
+  assert_true(memory != NULL && strstr(memory, " KiB of scratch per worker\n") != NULL);
+  memory[1] = '\0'; /* how much depends on the build */
   assert_string_equal(
       out_text, "both = a * b^2 / far                                                                           x.poe\n"
                 "\n"
@@ -464,8 +467,7 @@ static void test_explain_text(void **state) {
                 "\n"
                 "method       closed form (exact)\n"
                 "reason       the whole is a Gaussian, which is drawn from directly; log Z is known\n"
-                "dimensions   3: x\n"
-                "memory       1.5 KiB of scratch per worker\n");
+                "dimensions   3: x\n");
   expect_exit("explain x.poe odd", 0);
   assert_true(longest_line(out_text) <= 100 && strchr(out_text, '\033') == NULL);
   assert_non_null(strstr(out_text, "in the way   `odd` has at 7:11 a formula over 3 variables"));
