@@ -7,7 +7,7 @@
 
 enum { MOST = 8 };
 
-size_t tree_curve_points;
+_Atomic size_t tree_curve_points;
 
 typedef struct curve {
   size_t dim;

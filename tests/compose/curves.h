@@ -11,6 +11,6 @@ typedef double (*tree_function)(const double *x, double *grad);
 /* support[dim] is borrowed and must outlive the tree. gradient false: the expert has values only. */
 const poe_expert *tree_curve(tree *t, size_t dim, const poe_support *support, tree_function f, bool gradient);
 /* Points at which curves have been evaluated. */
-extern size_t tree_curve_points;
+extern _Atomic size_t tree_curve_points;
 
 #endif
