@@ -217,7 +217,7 @@ static bool add_parts(outliner *out, const poei_leaf *leaf, poei_outline *node) 
 
 /* ---- densities ---- */
 
-/* Children that one expression made, with the same exponent or weight, are one group. */
+/* Children that one expression made, of as many parts, with the same exponent or weight, are one group. */
 typedef struct grouping {
   size_t n;         /* groups                                                       */
   size_t *start;    /* [n + 1]                                                      */
@@ -226,8 +226,8 @@ typedef struct grouping {
 
 static bool same_group(const poei_term *term, size_t a, size_t b) {
   const poei_term *x = term->children[a], *y = term->children[b];
-  return !x->name && !y->name && x->kind == y->kind && x->syntax == y->syntax && term->factor &&
-         term->factor[a] == term->factor[b];
+  return !x->name && !y->name && x->kind == y->kind && x->syntax == y->syntax && x->n == y->n && x->count == y->count &&
+         term->factor && term->factor[a] == term->factor[b];
 }
 
 /* Groups in the order of their first child; one is found again while it is among the latest. */

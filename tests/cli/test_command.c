@@ -480,6 +480,12 @@ static void test_explain_text(void **state) {
   assert_non_null(strstr(out_text, "none: the target is refused"));
   expect_exit("explain x.poe both --no-rewrite", 0);
   assert_non_null(strstr(out_text, "--no-rewrite keeps the tree as written"));
+  write_text("y.poe", "var s : binary[5]\n" /* parts of different sizes are not told as one twice */
+                      "y = [0, 1, 0, 1, 0]\n"
+                      "seen = product(i in 0:5 -> bernoulli(s[i] | p=0.1 + 0.8*y[i]))\n");
+  expect_exit("explain y.poe", 0);
+  assert_non_null(strstr(out_text, "3 times bernoulli"));
+  assert_non_null(strstr(out_text, "2 times bernoulli"));
   write_text("n.uai", "MARKOV\n2\n2 3\n2\n1 0\n2 0 1\n2 1 2\n6 1 2 3 4 5 6\n");
   expect_exit("explain n.uai", 0); /* the generated program has no lines to point at: the file's tables are */
   assert_non_null(strstr(out_text, "net: 2 variables and 2 tables; the largest is table 1, of 6 values over"));
