@@ -179,12 +179,42 @@ static void many_values_are_eliminated(void **state) {
   fixture_close(&f);
 }
 
+static double quartic(double x) {
+  return exp(-0.1 * x * x * x * x);
+}
+
+/* A latent that nothing joins is a constant, int N(y)^2 dy = 1 / (2 sqrt pi). A ridge of sd .004, thinner than what
+ * quadrature looks at, must not be told as if it had been seen: log Z is there -2.754506 (an integral over x[0] alone,
+ * whatever the ridge's width). */
+static void what_stands_alone(void **state) {
+  (void)state;
+  static const char alone[] =
+      "var x, y : real\n"
+      "var r : real[2]\n"
+      "f = formula(x | energy=0.1*x^4)\n"
+      "lone = marginal(f * gaussian(y | mean=0, sd=1)^2, over=y)\n"
+      "ridge = gaussian(r[0] | mean=0, sd=1) * gaussian(r[1] | mean=0, sd=6) * formula(r | log_density="
+      "-((r[1] - (3*tanh(4*r[0] - 4) - 3*tanh(4*r[0] - 8)))/0.004)^2/2 - log(0.004) - 0.5*log(2*pi))\n";
+  fixture f;
+  poei_solved solved;
+  fixture_open(&f, "alone.poe", alone, 0);
+  const poei_plan *plan = solve(&f, "lone", &solved);
+  assert_true(plan->has_log_z);
+  check_close(plan->log_z, log(trapezoid(quartic, 9.0)) - log(2.0 * sqrt(POEI_PI)), 1e-9, 0.0);
+  poei_solved_free(&solved);
+  plan = solve(&f, "ridge", &solved);
+  assert_true(!plan->has_log_z || fabs(plan->log_z + 2.754506) <= 1e-6 + plan->log_z_error);
+  poei_solved_free(&solved);
+  fixture_close(&f);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(log_z_is_that_of_the_closed_forms),
       cmocka_unit_test(draws_are_student),
       cmocka_unit_test(many_values_are_eliminated),
       cmocka_unit_test(the_route_follows_the_power),
+      cmocka_unit_test(what_stands_alone),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -210,12 +210,42 @@ static void every_allocation_fails(void **state) {
   tree_free(&t);
 }
 
+/* p(x2 | x0) p(x3 | x2) integrates to 1 over x3, then over x2: nothing but the ring is left. Not to a power, and not at
+ * another beta. */
+static void what_integrates_to_one_goes(void **state) {
+  (void)state;
+  const double slope = 1.5, shift = -1.0;
+  static const struct {
+    double power, beta;
+    bool goes;
+  } cases[] = {{1.0, 1.0, true}, {2.0, 1.0, false}, {1.0, 0.5, false}};
+  for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+    tree t = {0};
+    size_t fired = 0;
+    const double exponents[3] = {1.0, 1.0, cases[k].power};
+    const poe_expert *parts[3] = {tree_slice(&t, tree_ring(&t, 1.0, 0.8), 4, (size_t[]){0, 1}),
+                                  tree_slice(&t, tree_linear(&t, 1, 1, &slope, &shift, 0.8), 4, (size_t[]){2, 0}),
+                                  tree_slice(&t, tree_linear(&t, 1, 1, &slope, &shift, 1.2), 4, (size_t[]){3, 2})};
+    const poe_expert *product = tree_product(&t, 4, 3, parts, exponents);
+    const poe_expert *whole = marginal_of(&t, product, 2, (size_t[]){2, 3}, cases[k].beta);
+    poe_expert *out = rewritten(whole, "marginal", &fired);
+    bool left = poei_node_kind_of(out) == POEI_NODE_marginal;
+    for (size_t i = 0; i < poei_node_child_count(out); i++) {
+      left = left || poei_node_kind_of(poei_node_child(out, i)) == POEI_NODE_marginal;
+    }
+    assert_int_equal(left, !cases[k].goes);
+    same_values(cases[k].goes ? parts[0] : whole, out, 2);
+    poe_expert_release(out);
+    tree_free(&t);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(what_is_apart_is_taken_apart), cmocka_unit_test(gaussians_at_any_temperature),
-      cmocka_unit_test(profile_is_the_cold_limit),    cmocka_unit_test(replicas_give_the_power),
-      cmocka_unit_test(mixed_targets_have_a_plan),    cmocka_unit_test(every_allocation_fails),
-      cmocka_unit_test(what_has_no_route_is_named),
+      cmocka_unit_test(what_is_apart_is_taken_apart), cmocka_unit_test(what_integrates_to_one_goes),
+      cmocka_unit_test(gaussians_at_any_temperature), cmocka_unit_test(profile_is_the_cold_limit),
+      cmocka_unit_test(replicas_give_the_power),      cmocka_unit_test(mixed_targets_have_a_plan),
+      cmocka_unit_test(every_allocation_fails),       cmocka_unit_test(what_has_no_route_is_named),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
