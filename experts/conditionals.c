@@ -48,13 +48,32 @@ static poe_status conditional_keys(const json_t *output, const conditional_rule 
   const char *key;
   json_t *value;
   json_object_foreach((json_t *)output, key, value) {
-    bool known = strcmp(key, "op") == 0 || strcmp(key, "layout") == 0 || (rule->values && strcmp(key, "values") == 0) ||
-                 (rule->components && (strcmp(key, "components") == 0 || strcmp(key, "log_scale_min") == 0));
+    bool known =
+        strcmp(key, "op") == 0 || strcmp(key, "layout") == 0 || (rule->values && strcmp(key, "values") == 0) ||
+        (rule->components && (strcmp(key, "components") == 0 || strcmp(key, "log_scale_min") == 0)) ||
+        (rule->kind == POEI_CONDITIONAL_CATEGORICAL && (strcmp(key, "end") == 0 || strcmp(key, "padding") == 0));
     if (!known) {
       return poe_error_set(error, POE_E_FORMAT, "poe.output: '%s' has no '%.40s'", rule->word, key);
     }
   }
   return POE_OK;
+}
+
+/* "end" and "padding" of categorical coordinates. */
+static poe_status conditional_end(const json_t *output, poei_conditional *made, poe_error *error) {
+  size_t end = 0, padding = 0;
+  made->ends = json_object_get(output, "end") != NULL;
+  bool padded = json_object_get(output, "padding") != NULL;
+  if (padded && !made->ends) {
+    return poe_error_set(error, POE_E_FORMAT, "poe.output: 'padding' means something beside 'end' alone");
+  }
+  poe_status status = made->ends ? conditional_size(output, "end", 0, made->values - 1, &end, error) : POE_OK;
+  if (status == POE_OK && padded) {
+    status = conditional_size(output, "padding", 0, made->values - 1, &padding, error);
+  }
+  made->end = (double)end;
+  made->padding = padded ? (double)padding : made->end;
+  return status;
 }
 
 poe_status poei_conditional_read(const json_t *output, poei_conditional *conditional, poe_error *error) {
@@ -76,6 +95,7 @@ poe_status poei_conditional_read(const json_t *output, poei_conditional *conditi
   if (status == POE_OK && rule->components) {
     status = conditional_size(output, "components", 1, CONDITIONAL_MOST_COMPONENTS, &made.components, error);
   }
+  status = status == POE_OK ? conditional_end(output, &made, error) : status;
   const json_t *least = json_object_get(output, "log_scale_min");
   if (status == POE_OK && least != NULL) {
     made.log_scale_min = json_number_value(least);
@@ -217,6 +237,10 @@ double poei_conditional_log_p(const poei_conditional *conditional, const double 
   default:
     return conditional_mixed(conditional, t, x, dt, dx);
   }
+}
+
+double poei_conditional_log_padding(const poei_conditional *conditional, double x) {
+  return isnan(x) ? NAN : x == conditional->padding ? 0.0 : -INFINITY;
 }
 
 void poei_conditional_table(const poei_conditional *conditional, const double *t, double *log_p) {

@@ -80,6 +80,7 @@ static void compile_free(poei_net *net) {
   poei_free(net->last_reader);
   poei_free(net->plan[0].offset);
   poei_free(net->plan[1].offset);
+  poei_walk_free(&net->walk);
   poei_free(net);
 }
 
@@ -114,6 +115,7 @@ poe_status poei_net_compile(poei_graph *graph, poei_net **net, poe_error *error)
                            "the network needs %zu numbers of working memory per row, at most %zu are allowed",
                            made->plan[1].per_row, NET_MAX_PER_ROW);
   }
+  status = status == POE_OK ? poei_walk_make(made, error) : status;
   if (status != POE_OK) {
     compile_free(made);
     return status;

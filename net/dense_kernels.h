@@ -1,17 +1,19 @@
 /* Operators on vectors, for one type (each_type.h). */
 
-/* y = f(x w' + b). The product lands on the tape when there is one, and the activation's pass moves it to y and leaves
- * its derivative behind. An energy's last layer is summed in double and stays so. */
+/* y = f(x w' + b), the numbers of a row in blocks of `in` where the weight is for the last axis. The product lands on
+ * the tape when there is one, and the activation's pass moves it to y and leaves its derivative behind. An energy's
+ * last layer is summed in double and stays so. */
 static void NAME(linear_forward)(const poei_call *call) {
   const poei_attributes *attributes = &call->node->attributes;
-  size_t out = call->node->shape.count, in = call->in[0]->count;
+  size_t out = call->weight_shapes[0]->size[0], in = call->weight_shapes[0]->size[1];
+  size_t rows = call->n * (call->node->shape.count / out);
   const REAL *w = call->weights[0], *b = call->weights[1];
   if (call->head != NULL) {
-    PRODUCT_HEAD(call->n, out, in, call->x[0], w, b, call->head);
+    PRODUCT_HEAD(rows, out, in, call->x[0], w, b, call->head);
     if (attributes->activation != POEI_IDENTITY) {
       double slope[64]; /* the activation in double; its slope goes to the tape in the type */
       REAL *tape = call->tape;
-      size_t count = call->n * out;
+      size_t count = rows * out;
       for (size_t i = 0; i < count; i += 64) {
         size_t m = count - i < 64 ? count - i : 64;
         poei_activate_double(attributes->activation, attributes->parameter, 1, m, NULL, 0, 0, call->head + i,
@@ -24,9 +26,9 @@ static void NAME(linear_forward)(const poei_call *call) {
     return;
   }
   REAL *z = call->tape != NULL ? call->tape : call->y;
-  PRODUCT(call->n, out, in, call->x[0], w, z);
+  (call->steady ? PRODUCT_STEADY : PRODUCT)(rows, out, in, call->x[0], w, z);
   if (attributes->activation != POEI_IDENTITY || b != NULL) {
-    ACTIVATE(attributes->activation, (REAL)attributes->parameter, call->n, out, b, 0, 1, z, call->y, call->tape);
+    ACTIVATE(attributes->activation, (REAL)attributes->parameter, rows, out, b, 0, 1, z, call->y, call->tape);
   }
 }
 
@@ -35,7 +37,8 @@ static void NAME(linear_vjp)(const poei_call *call) {
     NAME(through_activation)(call);
   }
   if (call->dx[0] != NULL) {
-    PRODUCT_BACK(call->n, call->node->shape.count, call->in[0]->count, call->dy, call->weights[0], call->accumulate[0],
+    size_t out = call->weight_shapes[0]->size[0], in = call->weight_shapes[0]->size[1];
+    PRODUCT_BACK(call->n * (call->node->shape.count / out), out, in, call->dy, call->weights[0], call->accumulate[0],
                  call->dx[0]);
   }
 }

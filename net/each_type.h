@@ -3,6 +3,7 @@
 #define REAL float
 #define NAME(x) x##_float
 #define PRODUCT poei_product_float
+#define PRODUCT_STEADY poei_product_steady_float
 #define PRODUCT_BACK poei_product_back_float
 #define PRODUCT_HEAD poei_product_head_float
 #define ACTIVATE poei_activate_float
@@ -12,6 +13,7 @@
 #undef REAL
 #undef NAME
 #undef PRODUCT
+#undef PRODUCT_STEADY
 #undef PRODUCT_BACK
 #undef PRODUCT_HEAD
 #undef ACTIVATE
@@ -20,6 +22,7 @@
 #define REAL double
 #define NAME(x) x##_double
 #define PRODUCT poei_product_double
+#define PRODUCT_STEADY poei_product_steady_double
 #define PRODUCT_BACK poei_product_back_double
 #define PRODUCT_HEAD poei_product_head_double
 #define ACTIVATE poei_activate_double
@@ -29,6 +32,7 @@
 #undef REAL
 #undef NAME
 #undef PRODUCT
+#undef PRODUCT_STEADY
 #undef PRODUCT_BACK
 #undef PRODUCT_HEAD
 #undef ACTIVATE

@@ -103,6 +103,7 @@ static void eval_forward(const eval_frame *frame, poe_rows x, double *y, size_t 
       call.x[i] = eval_buffer(frame, (size_t)net->step[call.node->inputs[i]], POEI_BUFFER_VALUE);
     }
     call.y = eval_buffer(frame, k, POEI_BUFFER_VALUE);
+    call.work = eval_buffer(frame, k, POEI_BUFFER_WORK);
     size_t mark = poe_scratch_mark(scratch);
     bool head = net->head && k + 1 == net->n_steps;
     if (head) { /* contiguous, then to the caller's stride */
@@ -159,6 +160,7 @@ static void eval_backward(const eval_frame *frame) {
   for (size_t k = net->n_steps; k-- > 1;) {
     poei_call call = eval_call(frame, k);
     call.dy = eval_buffer(frame, k, POEI_BUFFER_GRAD);
+    call.work = eval_buffer(frame, k, POEI_BUFFER_WORK_BACK);
     for (size_t i = 0; i < call.node->n_inputs; i++) {
       size_t from = (size_t)net->step[call.node->inputs[i]];
       call.dx[i] = eval_buffer(frame, from, POEI_BUFFER_GRAD);

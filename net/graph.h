@@ -18,7 +18,7 @@
 /* X(name, word) */
 #define POEI_OP_LIST(X)                                                                                                \
   X(INPUT, input)                       /* the rows                                                               */   \
-  X(LINEAR, linear)                     /* y = x W' + b; weights W [out, in], b [out]; flattens its input         */   \
+  X(LINEAR, linear)                     /* y = x W' + b; W [out, in], b [out]; x of `in` numbers, or its last axis */  \
   X(CONV2D, conv2d)                     /* cross-correlation; W [out, in / groups, kh, kw], b [out]; x [in, h, w] */   \
   X(CONV_TRANSPOSE2D, conv_transpose2d) /* its adjoint; W [in, out / groups, kh, kw], b [out]                     */   \
   X(AVG_POOL2D, avg_pool2d)             /* mean over windows, padding counted as 0; x [c, h, w]                   */   \
@@ -30,7 +30,12 @@
   X(GROUP_NORM, group_norm)             /* (x - mean) / sqrt(var + eps) * w + b over groups of channels; w, b [c] */   \
   X(CHANNEL_AFFINE, channel_affine)     /* w[c] x + b[c]; x [c, ...]: batch norm at inference, actnorm            */   \
   X(ACTIVATION, activation)             /* elementwise, see net/activation.h                                      */   \
-  X(ADD, add)                           /* x0 + x1, equal shapes                                                  */
+  X(ADD, add)                           /* x0 + x1, equal shapes                                                  */   \
+  X(EMBEDDING, embedding)               /* row x of W [values, size], or of the identity where there is no W      */   \
+  X(SHIFT, shift)                       /* y_t = x_{t-1} along the first axis; y_0 = w, or `scale` everywhere     */   \
+  X(GRU, gru)                           /* W_ih [3h, in], W_hh [3h, h], b_ih, b_hh [3h]; x [t, ...], y [t, h]     */   \
+  X(LSTM, lstm)                         /* the same with 4h                                                       */   \
+  X(NADE, nade)                         /* W [d, h], V [d, h] or [d, p, h], b, c [h]; y [d, p]: net/sequence_ops.c */
 
 typedef enum poei_op {
 #define POEI_OP_ENUM(name, word) POEI_OP_##name,
@@ -39,7 +44,7 @@ typedef enum poei_op {
       POEI_OP_COUNT
 } poei_op;
 
-enum { POEI_OP_MAX_INPUTS = 2, POEI_OP_MAX_WEIGHTS = 2 };
+enum { POEI_OP_MAX_INPUTS = 2, POEI_OP_MAX_WEIGHTS = 4 };
 
 /* Numbers of one value per row, and of one weight, above which a graph is refused. */
 #define POEI_MAX_VALUE ((size_t)1 << 24)
@@ -60,13 +65,13 @@ typedef struct poei_weight {
 
 /* What an operator is told beside its inputs and weights; each reads its own members. */
 typedef struct poei_attributes {
-  poei_activation activation; /* ACTIVATION; set by compilation on an operator it was fused into */
+  poei_activation activation; /* ACTIVATION, NADE; set by compilation on an operator it was fused into */
   double parameter;           /* of the activation                                               */
   /* Convolutions and pools, (height, width): stride and dilation >= 1; output_padding < stride or dilation. */
   size_t stride[2], padding[2], dilation[2], output_padding[2];
-  size_t size[2];      /* pools: window; UPSAMPLE2D: factor */
+  size_t size[2];      /* pools: window; UPSAMPLE2D: factor; EMBEDDING without a weight: {values} */
   size_t groups;       /* convolutions, GROUP_NORM: >= 1    */
-  double scale, shift; /* AFFINE                            */
+  double scale, shift; /* AFFINE; SHIFT: scale              */
   double eps;          /* LAYER_NORM, GROUP_NORM            */
   poei_shape shape;    /* INPUT, RESHAPE                    */
 } poei_attributes;
@@ -122,7 +127,14 @@ typedef struct poei_call {
   void *dx[POEI_OP_MAX_INPUTS];        /* vjp: REAL [n, in[i]->count], NULL = not wanted               */
   bool accumulate[POEI_OP_MAX_INPUTS]; /* vjp: add to dx[i] instead of setting it                      */
   void *scratch;                       /* REAL [scratch(...)]                                          */
+  void *work;                          /* REAL [n, work(...)], contents undefined                      */
+  bool steady;                         /* the bits of a row must not depend on n                       */
+  size_t position;                     /* step: t                                                      */
+  void *state;                         /* step: REAL [n, state(node)]                                  */
 } poei_call;
+
+/* What a call is part of: an evaluation alone, one that keeps a tape for its way back, one position of a sequence. */
+typedef enum poei_pass { POEI_PASS_FORWARD, POEI_PASS_TAPED, POEI_PASS_STEP } poei_pass;
 
 typedef struct poei_op_record {
   const char *name;
@@ -131,6 +143,7 @@ typedef struct poei_op_record {
   bool view;             /* the value is its input's memory under another shape; no functions are called      */
   bool fuses_activation; /* applies attributes.activation to its result                                      */
   bool has_head;         /* can write its value in double, accumulated in double (energies)                   */
+  bool strict;           /* sequences: position t of the value sees its input before t only                   */
   /* Checks inputs, weights and attributes and fills node->shape. */
   poe_status (*infer)(const poei_graph *graph, poei_node *node, poe_error *error);
   void (*forward[2])(const poei_call *call); /* by precision */
@@ -142,6 +155,17 @@ typedef struct poei_op_record {
   size_t (*tape)(const poei_graph *graph, const poei_node *node);
   /* REALs of working memory, for any number of rows; NULL: none. */
   size_t (*scratch)(const poei_graph *graph, const poei_node *node);
+  /* REALs of working memory for each row of a call; NULL: none. */
+  size_t (*work)(const poei_graph *graph, const poei_node *node, poei_pass pass);
+  /* Sequences, [positions, ...]: part t of a value is its t-th count / positions numbers. Whether part t comes from
+   * part t of the inputs alone, by `forward` on a node of the parts' sizes; NULL: no. */
+  bool (*by_position)(const poei_graph *graph, const poei_node *node, size_t positions);
+  /* ... or from part t (strict: t - 1, x[0] NULL for the first) and what went before, kept in the state: part
+   * call->position of the value. The node and shapes of the call are of one part. NULL: no. */
+  void (*step[2])(const poei_call *call);
+  /* REALs of state per row, 0 before the first position; NULL: none. It is state_parts arrays (0: one) of n rows. */
+  size_t (*state)(const poei_graph *graph, const poei_node *node);
+  size_t state_parts;
   /* Which inputs of the network each number of the value can depend on (net/dependence.h): adds to sets[count, words]
    * those of from[k][in[k]->count, words], through weights that are not 0; NULL: not known. */
   void (*depend)(const poei_graph *graph, const poei_node *node, size_t words, const uint64_t *const *from,

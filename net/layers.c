@@ -76,6 +76,8 @@ static const layer_rule layer_rules[] = {
      {{"size", KEY_PAIR, MEMBER(size), true},
       {"stride", KEY_PAIR, MEMBER(stride), false},
       {"padding", KEY_PAIR, MEMBER(padding), false}}},
+    {"embedding", POEI_OP_EMBEDDING, {{"weight", KEY_WEIGHT, 0, true}}},
+    {"one_hot", POEI_OP_EMBEDDING, {{"values", KEY_SIZE, MEMBER(size), true}}},
     {"upsample2d", POEI_OP_UPSAMPLE2D, {{"factor", KEY_PAIR, MEMBER(size), true}}},
     {"group_norm",
      POEI_OP_GROUP_NORM,
@@ -107,12 +109,8 @@ static const layer_rule layer_leaky_relu = {.op = POEI_OP_ACTIVATION,
 static const layer_rule layer_elu = {.op = POEI_OP_ACTIVATION,
                                      .keys = {{"alpha", KEY_NUMBER, MEMBER(parameter), false}}};
 
-#if defined(__GNUC__)
-__attribute__((format(printf, 5, 6)))
-#endif
-static poe_status
-layers_error(const poei_layers *layers, const char *word, poe_error *error, poe_status status, const char *format,
-             ...) {
+poe_status poei_layers_error(const poei_layers *layers, const char *word, poe_error *error, poe_status status,
+                             const char *format, ...) {
   char text[POE_ERROR_MESSAGE_SIZE];
   va_list list;
   va_start(list, format);
@@ -136,7 +134,7 @@ static size_t layers_first_not_finite(const poei_graph *graph, const void *data,
   return count;
 }
 
-static void layers_mark(poei_layers *layers, const poei_tensor *tensor) {
+void poei_layers_mark(poei_layers *layers, const poei_tensor *tensor) {
   for (size_t i = 0; i < poei_tensor_file_count(layers->file); i++) {
     layers->used[i] = layers->used[i] || poei_tensor_file_at(layers->file, i) == tensor;
   }
@@ -165,7 +163,7 @@ poe_status poei_layers_weight(poei_layers *layers, const char *name, int32_t *in
     return poei_file_error(error, POE_E_FORMAT, path, name, "number %zu of this weight is not finite%s", bad,
                            layers->graph->precision == POEI_FLOAT32 ? " in single precision" : "");
   }
-  layers_mark(layers, tensor);
+  poei_layers_mark(layers, tensor);
   return POE_OK;
 }
 
@@ -176,7 +174,7 @@ poe_status poei_layers_add(poei_layers *layers, const char *word, poei_node *nod
     node->inputs[0] = layers->value;
   }
   poe_status status = poei_graph_add(layers->graph, node, &layers->value, &inner);
-  return status == POE_OK ? POE_OK : layers_error(layers, word, error, status, "%s", inner.message);
+  return status == POE_OK ? POE_OK : poei_layers_error(layers, word, error, status, "%s", inner.message);
 }
 
 /* Multiplies a weight that was just read by the tensor of that name, whose numbers must be 0 and 1. */
@@ -303,7 +301,7 @@ static poe_status layers_read_key(poei_layers *layers, const char *word, const l
     break;
   }
   return wanted == NULL ? POE_OK
-                        : layers_error(layers, word, error, POE_E_FORMAT, "'%s' must be %s", key->name, wanted);
+                        : poei_layers_error(layers, word, error, POE_E_FORMAT, "'%s' must be %s", key->name, wanted);
 }
 
 static const layer_key *layers_find_key(const layer_rule *rule, const char *name) {
@@ -323,7 +321,8 @@ static poe_status layers_check_keys(const poei_layers *layers, const char *word,
   json_object_foreach((json_t *)layer, name, value) {
     poei_shown shown;
     if (strcmp(name, "op") != 0 && layers_find_key(rule, name) == NULL) {
-      return layers_error(layers, word, error, POE_E_FORMAT, "it has no '%s'", poei_show(&shown, name, strlen(name)));
+      return poei_layers_error(layers, word, error, POE_E_FORMAT, "it has no '%s'",
+                               poei_show(&shown, name, strlen(name)));
     }
   }
   return POE_OK;
@@ -336,7 +335,7 @@ static poe_status layers_read_keys(poei_layers *layers, const char *word, const 
     const json_t *given = json_object_get(layer, rule->keys[i].name);
     if (given == NULL || json_is_null(given)) {
       if (rule->keys[i].required) {
-        return layers_error(layers, word, error, POE_E_FORMAT, "'%s' is missing", rule->keys[i].name);
+        return poei_layers_error(layers, word, error, POE_E_FORMAT, "'%s' is missing", rule->keys[i].name);
       }
       continue;
     }
@@ -346,11 +345,11 @@ static poe_status layers_read_keys(poei_layers *layers, const char *word, const 
 }
 
 static poe_status layers_unknown(const poei_layers *layers, const char *word, poe_error *error) {
-  poe_status status = layers_error(layers, word, error, POE_E_UNSUPPORTED, "this layer is not known");
+  poe_status status = poei_layers_error(layers, word, error, POE_E_UNSUPPORTED, "this layer is not known");
   poe_error_hint(error,
                  "known are linear, conv2d, conv_transpose2d, avg_pool2d, max_pool2d, global_avg_pool2d, upsample2d, "
-                 "batch_norm, group_norm, instance_norm, layer_norm, reshape, flatten, affine, residual and the "
-                 "activations %s",
+                 "batch_norm, group_norm, instance_norm, layer_norm, reshape, flatten, affine, residual, embedding, "
+                 "one_hot, shift, gru, lstm, nade and the activations %s",
                  POEI_ACTIVATION_WORDS);
   return status;
 }
@@ -377,11 +376,24 @@ static void layers_fill(const poei_layers *layers, const layer_rule *rule, poei_
   }
 }
 
+/* Whether a value holds the numbers of the input, in another place or shape. */
+static bool layers_has_values(const poei_graph *graph, poei_value value) {
+  while (graph->nodes[value].op == POEI_OP_SHIFT || graph->nodes[value].op == POEI_OP_RESHAPE) {
+    value = graph->nodes[value].inputs[0];
+  }
+  return graph->nodes[value].op == POEI_OP_INPUT;
+}
+
 static poe_status layers_add_plain(poei_layers *layers, const char *word, const json_t *layer, poe_error *error) {
   poei_activation activation = POEI_IDENTITY;
   const layer_rule *rule = layers_find_rule(word, &activation);
   if (rule == NULL) {
     return layers_unknown(layers, word, error);
+  }
+  if (rule->op == POEI_OP_EMBEDDING && !(layers->integers && layers_has_values(layers->graph, layers->value))) {
+    return poei_layers_error(layers, word, error, POE_E_UNSUPPORTED,
+                             layers->integers ? "it needs the network's input as it is, before other layers"
+                                              : "only autoregressive models of discrete variables may have it");
   }
   poei_node node = {.op = rule->op, .weights = {-1, -1}};
   layers_fill(layers, rule, &node.attributes);
@@ -390,6 +402,9 @@ static poe_status layers_add_plain(poei_layers *layers, const char *word, const 
     node.attributes.parameter = poei_activation_parameter(activation);
   }
   poe_status status = layers_read_keys(layers, word, rule, layer, &node, error);
+  if (status == POE_OK && rule->op == POEI_OP_LINEAR) {
+    status = poei_layers_degrees_mask(layers, &node, error);
+  }
   return status == POE_OK ? poei_layers_add(layers, word, &node, error) : status;
 }
 
@@ -407,8 +422,8 @@ static poe_status norm_read(poei_layers *layers, const json_t *layer, size_t par
     return POE_OK;
   }
   if (!json_is_string(name)) {
-    return layers_error(layers, "batch_norm", error, POE_E_FORMAT, "'%s' must be the name of a tensor",
-                        norm_keys[part]);
+    return poei_layers_error(layers, "batch_norm", error, POE_E_FORMAT, "'%s' must be the name of a tensor",
+                             norm_keys[part]);
   }
   const poei_tensor *tensor;
   poe_status status = poei_tensor_file_require(layers->file, json_string_value(name), &tensor, error);
@@ -428,7 +443,7 @@ static poe_status norm_read(poei_layers *layers, const json_t *layer, size_t par
                              part == NORM_VARIANCE ? "a variance" : "finite");
     }
   }
-  layers_mark(layers, tensor);
+  poei_layers_mark(layers, tensor);
   return POE_OK;
 }
 
@@ -439,7 +454,7 @@ static poe_status norm_weight(poei_layers *layers, size_t channels, const double
   poe_error inner = {0};
   poe_status status = poei_graph_weight(layers->graph, "batch_norm", 1, &channels, index, &data, &inner);
   if (status != POE_OK) {
-    return layers_error(layers, "batch_norm", error, status, "%s", inner.message);
+    return poei_layers_error(layers, "batch_norm", error, status, "%s", inner.message);
   }
   for (size_t c = 0; c < channels; c++) {
     if (layers->graph->precision == POEI_FLOAT32) {
@@ -450,7 +465,8 @@ static poe_status norm_weight(poei_layers *layers, size_t channels, const double
   }
   return layers_first_not_finite(layers->graph, data, channels) == channels
              ? POE_OK
-             : layers_error(layers, "batch_norm", error, POE_E_FORMAT, "weight / sqrt(running_var + eps) overflows");
+             : poei_layers_error(layers, "batch_norm", error, POE_E_FORMAT,
+                                 "weight / sqrt(running_var + eps) overflows");
 }
 
 /* y = (x - mean) / sqrt(var + eps) * w + b, folded into scale and shift in double. */
@@ -465,8 +481,8 @@ static poe_status layers_add_batch_norm(poei_layers *layers, const json_t *layer
   node.attributes.eps = eps;
   poe_status status = layers_check_keys(layers, rule.word, &rule, layer, error);
   if (status == POE_OK && (in->ndim == 0 || !(eps >= 0.0) || !isfinite(eps))) {
-    status = layers_error(layers, rule.word, error, POE_E_FORMAT,
-                          in->ndim == 0 ? "the input has no channels" : "'eps' must be a finite number >= 0");
+    status = poei_layers_error(layers, rule.word, error, POE_E_FORMAT,
+                               in->ndim == 0 ? "the input has no channels" : "'eps' must be a finite number >= 0");
   }
   size_t channels = status == POE_OK && in->ndim > 0 ? in->size[0] : 1;
   double *numbers = poei_alloc(NORM_PARTS * channels, sizeof *numbers);
@@ -499,8 +515,8 @@ static poe_status layers_list(poei_layers *layers, const json_t *array, int nest
 static poe_status layers_add_residual(poei_layers *layers, const json_t *layer, int nesting, poe_error *error) {
   const json_t *inner = json_object_get(layer, "layers"), *shortcut = json_object_get(layer, "shortcut");
   if (!json_is_array(inner) || json_object_size(layer) != (shortcut == NULL ? 2 : 3)) {
-    return layers_error(layers, "residual", error, POE_E_FORMAT,
-                        "it takes 'layers' and, where needed, 'shortcut', lists of layers, alone");
+    return poei_layers_error(layers, "residual", error, POE_E_FORMAT,
+                             "it takes 'layers' and, where needed, 'shortcut', lists of layers, alone");
   }
   poei_value start = layers->value;
   size_t number = layers->count;
@@ -538,6 +554,7 @@ static poe_status layers_list(poei_layers *layers, const json_t *array, int nest
     }
     poe_status status = strcmp(word, "residual") == 0     ? layers_add_residual(layers, layer, nesting, error)
                         : strcmp(word, "batch_norm") == 0 ? layers_add_batch_norm(layers, layer, error)
+                        : poei_layers_is_sequence(word)   ? poei_layers_sequence(layers, word, layer, error)
                                                           : layers_add_plain(layers, word, layer, error);
     if (status != POE_OK) {
       return status;

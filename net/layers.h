@@ -14,6 +14,10 @@ typedef struct poei_layers {
   poei_value value;    /* output of the layers so far             */
   unsigned char *used; /* [tensors of the file] 1: became a weight */
   size_t count;        /* layers so far, for messages             */
+  bool integers;       /* the input may be looked up in a table: it is a discrete variable */
+  json_t *degrees;     /* poe.degrees or NULL, of the caller      */
+  size_t linears;      /* linear layers so far                    */
+  bool interleaved;    /* how the last layer's numbers stand      */
 } poei_layers;
 
 /* Adds the tensor of that name to the graph's weights; missing, non-finite and oversized ones are errors. */
@@ -22,6 +26,27 @@ poe_status poei_layers_weight(poei_layers *layers, const char *name, int32_t *in
 poe_status poei_layers_add(poei_layers *layers, const char *word, poei_node *node, poe_error *error);
 /* Adds all layers of a JSON array (poe.layers). */
 poe_status poei_layers_from_json(poei_layers *layers, const json_t *array, poe_error *error);
+
+/* Adds a layer over sequences of that word (net/layers_sequence.c): shift, gru, lstm, nade. */
+poe_status poei_layers_sequence(poei_layers *layers, const char *word, const json_t *layer, poe_error *error);
+bool poei_layers_is_sequence(const char *word);
+/* Marks a tensor as used. */
+void poei_layers_mark(poei_layers *layers, const poei_tensor *tensor);
+
+/* Masks from the degrees of units (net/layers_degrees.c). Reads poe.degrees, where the file has it. */
+poe_status poei_layers_degrees(poei_layers *layers, poe_error *error);
+/* Sets weights of a linear layer to 0 by them; nothing where there are none. */
+poe_status poei_layers_degrees_mask(poei_layers *layers, const poei_node *node, poe_error *error);
+/* As many lists as linear layers. */
+poe_status poei_layers_degrees_end(poei_layers *layers, poe_error *error);
+
+/* An error about the layer that is read, which it names by number and word. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 5, 6)))
+#endif
+poe_status
+poei_layers_error(const poei_layers *layers, const char *word, poe_error *error, poe_status status, const char *format,
+                  ...);
 
 /* What the readers of a self-describing file share. */
 /* The JSON of a metadata key (json_decref); missing and malformed ones are POE_E_FORMAT. */

@@ -150,20 +150,40 @@ static poe_status load_input(poei_layers *layers, poei_node *node, const char *w
   return POE_OK;
 }
 
+/* Whether one of the names of poe.ignore (NULL: none) is `name`; a star at one end stands for anything. */
+static bool load_ignored(const json_t *ignore, const char *name) {
+  size_t i, length = strlen(name);
+  const json_t *item;
+  json_array_foreach(ignore, i, item) {
+    const char *word = json_string_value(item);
+    size_t size = json_string_length(item);
+    bool tail = size > 0 && word[0] == '*', head = size > 0 && !tail && word[size - 1] == '*';
+    word += tail;
+    size -= (size_t)tail + (size_t)head;
+    bool fits = head || tail ? size <= length : size == length;
+    if (fits && memcmp(name + (tail ? length - size : 0), word, size) == 0) {
+      return true;
+    }
+  }
+  return false;
+}
+
 /* Names the tensors that no layer uses. */
-poe_status poei_layers_check_used(const poei_layers *layers, poe_error *error) {
+static poe_status load_unused(const poei_layers *layers, const json_t *ignore, poe_error *error) {
   char list[400] = "";
   size_t unused = 0;
   for (size_t i = 0; i < poei_tensor_file_count(layers->file); i++) {
-    if (layers->used[i]) {
+    const poei_tensor *at = poei_tensor_file_at(layers->file, i);
+    if (layers->used[i] || load_ignored(ignore, at->name)) {
       continue;
     }
     poei_shown shown;
-    const char *name = poei_tensor_file_at(layers->file, i)->name;
+    char shape[96];
     size_t length = strlen(list);
-    if (length + sizeof shown.text + 4 < sizeof list) {
-      snprintf(list + length, sizeof list - length, "%s'%s'", unused == 0 ? "" : ", ",
-               poei_show(&shown, name, strlen(name)));
+    if (length + sizeof shown.text + sizeof shape + 5 < sizeof list) {
+      snprintf(list + length, sizeof list - length, "%s'%s' %s", unused == 0 ? "" : ", ",
+               poei_show(&shown, at->name, strlen(at->name)),
+               poei_shape_text(at->ndim, at->shape, shape, sizeof shape));
     }
     unused++;
   }
@@ -172,24 +192,79 @@ poe_status poei_layers_check_used(const poei_layers *layers, poe_error *error) {
   }
   poe_status status = poei_file_error(error, POE_E_FORMAT, poei_tensor_file_path(layers->file), NULL,
                                       "%zu tensors are used by no layer of poe.layers: %s", unused, list);
-  poe_error_hint(error, "leave them out of the file, or name them in a layer");
+  poe_error_hint(error, "leave them out of the file, name them in a layer, or list them in poe.ignore");
   return status;
+}
+
+poe_status poei_layers_check_used(const poei_layers *layers, poe_error *error) {
+  json_t *ignore = NULL;
+  poe_status status = poei_tensor_file_metadata(layers->file, "poe.ignore") == NULL
+                          ? POE_OK
+                          : poei_layers_metadata(layers->file, "poe.ignore", &ignore, error);
+  bool texts = ignore == NULL || json_is_array(ignore);
+  for (size_t i = 0; texts && i < json_array_size(ignore); i++) {
+    texts = json_is_string(json_array_get(ignore, i));
+  }
+  if (status == POE_OK && !texts) {
+    status = poei_file_error(error, POE_E_FORMAT, poei_tensor_file_path(layers->file), NULL,
+                             "poe.ignore is not a list of names of tensors");
+  }
+  status = status == POE_OK ? load_unused(layers, ignore, error) : status;
+  json_decref(ignore);
+  return status;
+}
+
+/* ["length", 3]: as many positions as the variable has, of 3 numbers. *shape is untouched for lists of sizes alone. */
+static poe_status load_length(const poei_tensor_file *file, size_t in_dim, poei_shape *shape, poe_error *error) {
+  json_t *list;
+  poe_status status = poei_layers_metadata(file, "poe.input", &list, error);
+  if (status != POE_OK) {
+    return status;
+  }
+  const char *word = json_string_value(json_array_get(list, 0)); /* NULL unless it is a text */
+  size_t ndim = json_array_size(list), each = 1, size[POEI_MAX_DIMS] = {0};
+  bool length = word != NULL && strcmp(word, "length") == 0 && ndim <= POEI_MAX_DIMS && in_dim > 0;
+  for (size_t i = 1; length && i < ndim; i++) {
+    json_int_t given = json_integer_value(json_array_get(list, i));
+    length = given > 0 && (unsigned long long)given <= POEI_MAX_VALUE && each <= POEI_MAX_VALUE;
+    size[i] = length ? (size_t)given : 0;
+    each *= length ? size[i] : 1;
+  }
+  json_decref(list);
+  if (!length) {
+    return POE_OK; /* sizes, or a list that poei_layers_input refuses */
+  }
+  if (in_dim % each != 0) {
+    return poei_file_error(error, POE_E_SHAPE, poei_tensor_file_path(file), NULL,
+                           "poe.input takes %zu numbers at each position, but the variable has %zu", each, in_dim);
+  }
+  size[0] = in_dim / each;
+  poe_error inner = {0};
+  status = poei_shape_make(ndim, size, shape, &inner);
+  return status == POE_OK
+             ? POE_OK
+             : poei_file_error(error, status, poei_tensor_file_path(file), NULL, "poe.input: %s", inner.message);
 }
 
 static poe_status load_described(poei_layers *layers, size_t in_dim, poe_error *error) {
   poei_node input = {.op = POEI_OP_INPUT};
   json_t *array = NULL;
-  poe_status status = poei_layers_input(layers->file, &input.attributes.shape, error);
+  poe_status status = load_length(layers->file, in_dim, &input.attributes.shape, error);
+  if (status == POE_OK && input.attributes.shape.ndim == 0) {
+    status = poei_layers_input(layers->file, &input.attributes.shape, error);
+  }
   if (status == POE_OK) {
     status = load_input(layers, &input, "poe.input", in_dim, error);
   }
   if (status == POE_OK) {
     status = poei_layers_metadata(layers->file, "poe.layers", &array, error);
   }
-  if (status == POE_OK) {
-    status = poei_layers_from_json(layers, array, error);
-    json_decref(array);
-  }
+  status = status == POE_OK ? poei_layers_degrees(layers, error) : status;
+  status = status == POE_OK ? poei_layers_from_json(layers, array, error) : status;
+  status = status == POE_OK ? poei_layers_degrees_end(layers, error) : status;
+  json_decref(array);
+  json_decref(layers->degrees);
+  layers->degrees = NULL;
   return status == POE_OK ? poei_layers_check_used(layers, error) : status;
 }
 
@@ -294,7 +369,7 @@ static poe_status load_check_source(const poei_net_source *source, poe_error *er
 
 poe_status poei_net_load(const poei_net_source *source, poei_net **net, poe_error *error) {
   const char *path = poei_tensor_file_path(source->file);
-  poei_layers layers = {.file = source->file};
+  poei_layers layers = {.file = source->file, .integers = source->integers};
   poei_precision precision = POEI_FLOAT32;
   poe_status status = load_check_source(source, error);
   if (status == POE_OK) {

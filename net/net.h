@@ -24,6 +24,7 @@ typedef struct poei_net_source {
   const char *output_activation; /* after the last, NULL = identity                                             */
   const char *precision;         /* "single", "double", NULL = that of the weights (half types compute in single)   */
   size_t in_dim;                 /* what the variable offers; a disagreement is POE_E_SHAPE naming file and tensor   */
+  bool integers;                 /* the variable is discrete: tables may be looked up at its values                  */
 } poei_net_source;
 
 poe_status poei_net_load(const poei_net_source *source, poei_net **net, poe_error *error);
@@ -51,6 +52,25 @@ poe_status poei_net_eval_vjp(const poei_net *net, poe_rows x,
                              poe_status (*pull)(void *context, poe_rows y, double *dy, poe_scratch *scratch,
                                                 poe_error *error),
                              void *context, double *dx, size_t ldx, poe_scratch *scratch, poe_error *error);
+
+/* ---- one position after the other ----
+ * A network over sequences [positions, ...] whose output at position t depends on the input before t only may be walked
+ * through with a state that is carried from one position to the next, at the cost of one position each. The input's and
+ * the output's t-th parts of in_dim / positions and out_dim / positions numbers belong to position t. */
+
+/* 0: the network is none of that kind. That it is one is found in its operators: each position of the output comes from
+ * inputs before it whatever the weights are. */
+size_t poei_net_positions(const poei_net *net);
+/* Bytes of the state of n rows that go together. It is plain memory, 64-byte aligned; all 0 before the first position,
+ * forked by copying. */
+size_t poei_net_state(const poei_net *net, size_t n);
+/* The state of n rows that are all where the one of `from` is. */
+void poei_net_state_repeat(const poei_net *net, const void *from, size_t n, void *to);
+size_t poei_net_step_scratch(const poei_net *net, size_t n);
+/* y[n, ldy], the output at position t, from the input at position t - 1 x[n, ldx] (NULL for t = 0). Positions come in
+ * turn. steady: a row's bits do not depend on n; else many rows are faster. */
+void poei_net_step(const poei_net *net, bool steady, size_t n, size_t t, const double *x, size_t ldx, double *y,
+                   size_t ldy, void *state, poe_scratch *scratch);
 
 /* One matrix product, C[m, n] = op(A)[m, k] op(B)[k, n], done `times` times. */
 typedef struct poei_gemm_shape {

@@ -66,6 +66,10 @@ static size_t group_norm_tape(const poei_graph *graph, const poei_node *node) {
   return node->shape.count + node->attributes.groups;
 }
 
+static bool layer_norm_by_position(const poei_graph *graph, const poei_node *node, size_t positions) {
+  return node->shape.count / poei_node_weight_shape(graph, node, 0)->count % positions == 0;
+}
+
 static void layer_norm_depend(const poei_graph *graph, const poei_node *node, size_t words, const uint64_t *const *from,
                               uint64_t *sets) {
   poei_op_depend_groups(node, poei_node_weight_shape(graph, node, 0)->count, words, from[0], sets);
@@ -85,6 +89,7 @@ const poei_op_record poei_op_layer_norm = {.name = "layer_norm",
                                            POEI_OP_FUNCTIONS(layer_norm),
                                            .flops = poei_op_flops_each,
                                            .tape = layer_norm_tape,
+                                           .by_position = layer_norm_by_position,
                                            .depend = layer_norm_depend};
 
 const poei_op_record poei_op_group_norm = {.name = "group_norm",

@@ -26,6 +26,11 @@ void poei_op_depend_each(const poei_graph *graph, const poei_node *node, size_t 
                          uint64_t *sets);
 /* ... whose numbers depend on all of the m neighbours that they stand among, in groups of m. */
 void poei_op_depend_groups(const poei_node *node, size_t m, size_t words, const uint64_t *from, uint64_t *sets);
+/* ... [positions, ...] whose every position depends on all inputs at it (strict: not at it) and before it. */
+void poei_op_depend_before(const poei_graph *graph, const poei_node *node, size_t positions, bool strict, size_t words,
+                           const uint64_t *from, uint64_t *sets);
+/* by_position (poei_op_record) of elementwise operators. */
+bool poei_op_by_position_each(const poei_graph *graph, const poei_node *node, size_t positions);
 /* Whether number i of weight 0 is not 0. */
 bool poei_op_connects(const poei_graph *graph, const poei_node *node, size_t i);
 

@@ -75,6 +75,28 @@ void poei_op_depend_groups(const poei_node *node, size_t m, size_t words, const 
   }
 }
 
+void poei_op_depend_before(const poei_graph *graph, const poei_node *node, size_t positions, bool strict, size_t words,
+                           const uint64_t *from, uint64_t *sets) {
+  size_t in = poei_node_input_shape(graph, node, 0)->count / positions, out = node->shape.count / positions;
+  for (size_t t = 0; t < positions; t++) {
+    uint64_t *first = sets + t * out * words;
+    if (t > 0) {
+      memcpy(first, first - out * words, words * sizeof *first);
+    }
+    for (size_t i = 0; i < in && (t > 0 || !strict); i++) {
+      poei_op_depend_unite(words, first, from + ((strict ? t - 1 : t) * in + i) * words, 1);
+    }
+    for (size_t o = 1; o < out; o++) {
+      memcpy(first + o * words, first, words * sizeof *first);
+    }
+  }
+}
+
+bool poei_op_by_position_each(const poei_graph *graph, const poei_node *node, size_t positions) {
+  (void)graph;
+  return node->shape.count % positions == 0;
+}
+
 bool poei_op_connects(const poei_graph *graph, const poei_node *node, size_t i) {
   const void *data = graph->weights[node->weights[0]].data;
   return graph->precision == POEI_FLOAT32 ? ((const float *)data)[i] != 0.0f : ((const double *)data)[i] != 0.0;

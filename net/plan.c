@@ -2,7 +2,8 @@
  *
  * Time runs over the K steps forwards (step k at time k), the output (time K), and the steps backwards (step k at time
  * 2K - k). A value lives from its step to its last reader, a tape from its step forwards to its step backwards, a
- * gradient from its first writer backwards (the last reader of the value) to its step.
+ * gradient from its first writer backwards (the last reader of the value) to its step; working memory only at its
+ * step's time.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -22,7 +23,7 @@ static size_t plan_round(size_t count) {
   return (count + 15) / 16 * 16;
 }
 
-/* The buffers of step k: three of them, of size 0 where there is none. */
+/* The buffers of step k, one of each kind, of size 0 where there is none. */
 static void plan_buffers_of_step(const poei_net *net, bool backwards, size_t k, plan_buffer *buffers) {
   const poei_node *node = &net->graph->nodes[net->node[k]];
   const poei_op_record *record = poei_op_records[node->op];
@@ -31,6 +32,10 @@ static void plan_buffers_of_step(const poei_net *net, bool backwards, size_t k, 
   buffers[POEI_BUFFER_VALUE] = (plan_buffer){.size = in_doubles ? 0 : count, .first = k, .last = last};
   buffers[POEI_BUFFER_TAPE] = (plan_buffer){.first = k, .last = end - k};
   buffers[POEI_BUFFER_GRAD] = (plan_buffer){.first = end - last, .last = end - k};
+  poei_pass pass = backwards ? POEI_PASS_TAPED : POEI_PASS_FORWARD;
+  size_t work = record->work == NULL ? 0 : plan_round(record->work(net->graph, node, pass));
+  buffers[POEI_BUFFER_WORK] = (plan_buffer){.size = work, .first = k, .last = k};
+  buffers[POEI_BUFFER_WORK_BACK] = (plan_buffer){.size = backwards ? work : 0, .first = end - k, .last = end - k};
   if (backwards) {
     buffers[POEI_BUFFER_TAPE].size = record->tape == NULL ? 0 : plan_round(record->tape(net->graph, node));
     buffers[POEI_BUFFER_GRAD].size = count;

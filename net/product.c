@@ -96,14 +96,18 @@ LANES_OF(double, 8, 8);
 #undef REAL
 #undef LANE_VECTOR
 
+void poei_product_steady_float(size_t n, size_t out, size_t in, const float *x, const float *w, float *y) {
+  static void (*const few[POEI_SIMD_COUNT])(size_t, size_t, size_t, const float *, const float *,
+                                            float *) = {few_float_plain, few_float_avx2, few_float_avx512};
+  few[poei_simd_level()](n, out, in, x, w, y);
+}
+
 void poei_product_float(size_t n, size_t out, size_t in, const float *x, const float *w, float *y) {
   if (product_by_blas(n, out)) {
     poei_sgemm(false, true, n, out, in, 1.0f, x, in, w, in, 0.0f, y, out);
     return;
   }
-  static void (*const few[POEI_SIMD_COUNT])(size_t, size_t, size_t, const float *, const float *,
-                                            float *) = {few_float_plain, few_float_avx2, few_float_avx512};
-  few[poei_simd_level()](n, out, in, x, w, y);
+  poei_product_steady_float(n, out, in, x, w, y);
 }
 
 void poei_product_back_float(size_t n, size_t out, size_t in, const float *dz, const float *w, bool accumulate,
@@ -124,14 +128,18 @@ void poei_product_head_float(size_t n, size_t out, size_t in, const float *x, co
   head[poei_simd_level()](n, out, in, x, w, b, y);
 }
 
+void poei_product_steady_double(size_t n, size_t out, size_t in, const double *x, const double *w, double *y) {
+  static void (*const few[POEI_SIMD_COUNT])(size_t, size_t, size_t, const double *, const double *,
+                                            double *) = {few_double_plain, few_double_avx2, few_double_avx512};
+  few[poei_simd_level()](n, out, in, x, w, y);
+}
+
 void poei_product_double(size_t n, size_t out, size_t in, const double *x, const double *w, double *y) {
   if (product_by_blas(n, out)) {
     poei_dgemm(false, true, n, out, in, 1.0, x, in, w, in, 0.0, y, out);
     return;
   }
-  static void (*const few[POEI_SIMD_COUNT])(size_t, size_t, size_t, const double *, const double *,
-                                            double *) = {few_double_plain, few_double_avx2, few_double_avx512};
-  few[poei_simd_level()](n, out, in, x, w, y);
+  poei_product_steady_double(n, out, in, x, w, y);
 }
 
 void poei_product_back_double(size_t n, size_t out, size_t in, const double *dz, const double *w, bool accumulate,

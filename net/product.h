@@ -13,6 +13,9 @@
 /* y[n, out] = x[n, in] w'. */
 void poei_product_float(size_t n, size_t out, size_t in, const float *x, const float *w, float *y);
 void poei_product_double(size_t n, size_t out, size_t in, const double *x, const double *w, double *y);
+/* The same with bits that do not depend on n: never by BLAS. */
+void poei_product_steady_float(size_t n, size_t out, size_t in, const float *x, const float *w, float *y);
+void poei_product_steady_double(size_t n, size_t out, size_t in, const double *x, const double *w, double *y);
 /* dx[n, in] (+)= dz[n, out] w. */
 void poei_product_back_float(size_t n, size_t out, size_t in, const float *dz, const float *w, bool accumulate,
                              float *dx);

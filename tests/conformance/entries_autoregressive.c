@@ -6,6 +6,7 @@
 #include "experts/list.h"
 #include "formats/tensor_write.h"
 #include "tests/conformance/conformance.h"
+#include "tests/conformance/sequence_models.h"
 #include "tests/support/check.h"
 
 enum { MOST = 6, HIDDEN = 9, MOST_OUT = 64 };
@@ -242,6 +243,42 @@ static const poet_case autoregressive_cases[] = {
      .points = poet_points_normal,
      .log_density = space_value,
      .sample = POET_SAMPLE_NONE,
+     .knows_log_z = true},
+    {.name = "autoregressive over strings that end",
+     .build = poet_build_strings,
+     .log_density = poet_log_strings,
+     .sample = POET_SAMPLE_STATES,
+     .needs_no_interior = true,
+     .knows_log_z = true},
+    {.name = "autoregressive over letters, two layers",
+     .build = poet_build_letters,
+     .log_density = poet_log_letters,
+     .sample = POET_SAMPLE_STATES,
+     .needs_no_interior = true,
+     .knows_log_z = true},
+    {.name = "autoregressive over two numbers, recurrent",
+     .build = poet_build_numbers,
+     .log_density = poet_log_numbers,
+     .sample = POET_SAMPLE_BOX,
+     .box = {-14.0, 14.0, -14.0, 14.0},
+     .knows_log_z = true},
+    {.name = "autoregressive over pairs of numbers, recurrent",
+     .build = poet_build_pairs,
+     .points = poet_points_normal,
+     .log_density = poet_log_pairs,
+     .sample = POET_SAMPLE_NONE,
+     .knows_log_z = true},
+    {.name = "NADE",
+     .build = poet_build_nade,
+     .log_density = poet_log_nade,
+     .sample = POET_SAMPLE_STATES,
+     .needs_no_interior = true,
+     .knows_log_z = true},
+    {.name = "NADE over two numbers",
+     .build = poet_build_real_nade,
+     .log_density = poet_log_real_nade,
+     .sample = POET_SAMPLE_BOX,
+     .box = {-30.0, 30.0, -30.0, 30.0},
      .knows_log_z = true},
 };
 POET_ENTRY(autoregressive, autoregressive_cases);

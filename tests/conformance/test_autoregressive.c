@@ -53,7 +53,7 @@ static void test_outputs(void **state) {
   refuses(causal, "{\"op\":\"gaussian_mixture\",\"components\":0}", 0, POE_E_FORMAT, "'components' must be");
   refuses(causal, "{\"op\":\"gaussian_mixture\",\"components\":1,\"log_scale_min\":\"a\"}", 0, POE_E_FORMAT,
           "a number");
-  refuses(causal, "{\"op\":\"categorical\",\"values\":3}", 3, POE_E_SHAPE,
+  refuses(causal, "{\"op\":\"categorical\",\"values\":3}", 3, POE_E_FORMAT,
           "gives 3 numbers, but 3 for each of 3 coordinates are 9");
 }
 

@@ -63,6 +63,48 @@ poei_value net_build_linear(net_build *build, poei_value input, size_t out, bool
   return build_add(build, &node, input);
 }
 
+poei_value net_build_linear_last(net_build *build, poei_value input, size_t out, bool bias) {
+  const poei_shape *shape = &build->graph->nodes[input].shape;
+  size_t in = shape->size[shape->ndim - 1];
+  poei_node node = {.op = POEI_OP_LINEAR, .n_weights = 2, .weights = {-1, -1}};
+  node.weights[0] = build_weight(build, 2, (size_t[]){out, in}, (double)in);
+  node.weights[1] = bias ? build_weight(build, 1, &out, 4.0) : -1;
+  return build_add(build, &node, input);
+}
+
+poei_value net_build_shift(net_build *build, poei_value input, bool weight) {
+  const poei_shape *shape = &build->graph->nodes[input].shape;
+  size_t width = shape->count / shape->size[0];
+  poei_node node = {.op = POEI_OP_SHIFT, .n_weights = 1, .weights = {-1}, .attributes.scale = 0.5};
+  node.weights[0] = weight ? build_weight(build, 1, &width, 1.0) : -1;
+  return build_add(build, &node, input);
+}
+
+poei_value net_build_recurrent(net_build *build, poei_value input, poei_op op, size_t units, bool bias_ih,
+                               bool bias_hh) {
+  const poei_shape *shape = &build->graph->nodes[input].shape;
+  size_t width = shape->count / shape->size[0], rows = (op == POEI_OP_GRU ? 3 : 4) * units;
+  poei_node node = {.op = op, .n_weights = 4, .weights = {-1, -1, -1, -1}};
+  node.weights[0] = build_weight(build, 2, (size_t[]){rows, width}, (double)width);
+  node.weights[1] = build_weight(build, 2, (size_t[]){rows, units}, (double)units);
+  node.weights[2] = bias_ih ? build_weight(build, 1, &rows, 1.0) : -1;
+  node.weights[3] = bias_hh ? build_weight(build, 1, &rows, 1.0) : -1;
+  return build_add(build, &node, input);
+}
+
+poei_value net_build_nade(net_build *build, poei_value input, size_t units, size_t parameters,
+                          poei_activation activation) {
+  size_t d = build->graph->nodes[input].shape.count;
+  bool one = parameters == 1;
+  poei_node node = {.op = POEI_OP_NADE, .n_weights = 4, .attributes.activation = activation};
+  node.weights[0] = build_weight(build, 2, (size_t[]){d, units}, 1.0);
+  node.weights[1] =
+      build_weight(build, one ? 2 : 3, one ? (size_t[]){d, units} : (size_t[]){d, parameters, units}, (double)units);
+  node.weights[2] = build_weight(build, one ? 1 : 2, (size_t[]){d, parameters}, 1.0);
+  node.weights[3] = build_weight(build, 1, &units, 1.0);
+  return build_add(build, &node, input);
+}
+
 poei_value net_build_conv_with(net_build *build, poei_value input, bool transpose, size_t out, size_t kernel_height,
                                size_t kernel_width, const poei_attributes *moves, bool bias) {
   size_t in = build->graph->nodes[input].shape.size[0], groups = moves->groups;
@@ -163,7 +205,11 @@ static double naive_bias(const poei_graph *graph, const poei_node *node, size_t 
   return node->weights[1] < 0 ? 0.0 : naive_weight(graph, node->weights[1], i);
 }
 
-static double naive_activation(poei_activation activation, double v) {
+double net_naive_weight(const poei_graph *graph, const poei_node *node, size_t weight, size_t i) {
+  return node->weights[weight] < 0 ? 0.0 : naive_weight(graph, node->weights[weight], i);
+}
+
+double net_naive_activation(poei_activation activation, double v) {
   switch (activation) {
   case POEI_RELU:
     return v > 0.0 ? v : 0.0;
@@ -292,12 +338,19 @@ static double naive_number(const poei_graph *graph, const poei_node *node, doubl
   const double *from = values[node->inputs[0]];
   switch (node->op) {
   case POEI_OP_LINEAR: {
-    double sum = naive_bias(graph, node, at);
-    for (size_t i = 0; i < in->count; i++) {
-      sum += from[i] * naive_weight(graph, node->weights[0], at * in->count + i);
+    const poei_shape *w = &graph->weights[node->weights[0]].shape; /* [out, in]: in blocks of in numbers */
+    size_t out = at % w->size[0], block = at / w->size[0];
+    double sum = naive_bias(graph, node, out);
+    for (size_t i = 0; i < w->size[1]; i++) {
+      sum += from[block * w->size[1] + i] * naive_weight(graph, node->weights[0], out * w->size[1] + i);
     }
     return sum;
   }
+  case POEI_OP_SHIFT:
+  case POEI_OP_GRU:
+  case POEI_OP_LSTM:
+  case POEI_OP_NADE:
+    return net_naive_sequence(graph, node, in, from, at);
   case POEI_OP_CONV2D:
   case POEI_OP_CONV_TRANSPOSE2D:
   case POEI_OP_AVG_POOL2D:
@@ -322,7 +375,7 @@ static double naive_number(const poei_graph *graph, const poei_node *node, doubl
   case POEI_OP_LAYER_NORM:
     return naive_layer_norm(graph, node, from, at);
   case POEI_OP_ACTIVATION:
-    return naive_activation(node->attributes.activation, from[at]);
+    return net_naive_activation(node->attributes.activation, from[at]);
   case POEI_OP_ADD:
     return from[at] + values[node->inputs[1]][at];
   default:

@@ -29,11 +29,25 @@ poei_value net_build_layer_norm(net_build *build, poei_value input, size_t ndim)
 poei_value net_build_affine(net_build *build, poei_value input, double scale, double shift);
 poei_value net_build_reshape(net_build *build, poei_value input, size_t ndim, const size_t *shape);
 poei_value net_build_add(net_build *build, poei_value a, poei_value b);
+/* Over sequences: `out` numbers in the place of those along the last axis; a shift, with weights at the start or 0.5; a
+ * recurrent layer (GRU or LSTM); NADE with p parameters at each position. */
+poei_value net_build_linear_last(net_build *build, poei_value input, size_t out, bool bias);
+poei_value net_build_shift(net_build *build, poei_value input, bool weight);
+poei_value net_build_recurrent(net_build *build, poei_value input, poei_op op, size_t units, bool bias_ih,
+                               bool bias_hh);
+poei_value net_build_nade(net_build *build, poei_value input, size_t units, size_t parameters,
+                          poei_activation activation);
 /* Compiles; the naive evaluation below needs a graph that was not compiled (fusion changes it), so build it twice. */
 poei_net *net_build_finish(net_build *build);
 
 /* One row through the graph, naively, in double: y[out]. */
 void net_naive(const poei_graph *graph, const double *x, double *y);
+/* Number `at` of an operator over sequences (naive_sequence.c); x[in->count]. */
+double net_naive_sequence(const poei_graph *graph, const poei_node *node, const poei_shape *in, const double *x,
+                          size_t at);
+/* Weight i of a node's weight; 0 where there is none. */
+double net_naive_weight(const poei_graph *graph, const poei_node *node, size_t weight, size_t i);
+double net_naive_activation(poei_activation activation, double v);
 /* Doubles of the stream at `site`, standard normal. */
 void net_numbers(uint32_t site, size_t n, double *out);
 

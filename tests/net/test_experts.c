@@ -138,13 +138,13 @@ static void test_refusals(void **state) {
                               {"poe.layers", layers_of_one},
                               {NULL, NULL}};
   const char *path = model_write("two.safetensors", 2, two_out, metadata);
-  check_fails(create(&poei_energy_ops, path, 0, NULL, both, 2, &e, &error), POE_E_SHAPE, error, "2 numbers per row");
+  check_fails(create(&poei_energy_ops, path, 0, NULL, both, 2, &e, &error), POE_E_FORMAT, error, "2 numbers per row");
   path = model_write("decoder.safetensors", 2, two_out, decoder);
   check_fails(create(&poei_energy_ops, path, 0, NULL, both, 2, &e, &error), POE_E_FORMAT, error, "decoder");
   assert_non_null(strstr(error.hint, "decoder"));
   assert_int_equal(error.line, 3);
   path = energy_file("three.safetensors", NULL);
-  check_fails(create(&poei_energy_ops, path, 0, NULL, both, 3, &e, &error), POE_E_SHAPE, error, "variable has 3");
+  check_fails(create(&poei_energy_ops, path, 0, NULL, both, 3, &e, &error), POE_E_FORMAT, error, "variable has 3");
   path = energy_file("scale.safetensors", "-1");
   check_fails(create(&poei_energy_ops, path, 0, NULL, both, 2, &e, &error), POE_E_FORMAT, error, "energy_scale");
   path = energy_file("scale.safetensors", "warm");

@@ -315,6 +315,15 @@ static const refusal refusals[] = {
     {"{\"op\":\"reverse\"},{\"op\":\"affine\",\"scale\":\"missing\"}", 2, POE_E_FORMAT, "'t1' [2, 2]"},
     {"{\"op\":\"affine\",\"scale\":\"t6\"}", 1 << 6, POE_E_DOMAIN, "no inverse"},
     {"{\"op\":\"affine\",\"scale\":\"t4\"}", 1 << 4, POE_E_FORMAT, "not finite"},
+    {"{\"op\":\"affine\",\"scale\":1e308}", 0, POE_E_DOMAIN,
+     "it scales by 1e+308 and shifts by 0: with numbers beyond"},
+    {"{\"op\":\"affine\",\"scale\":1e-308,\"inverse\":true}", 0, POE_E_DOMAIN, "it scales by 1e+308"},
+    {"{\"op\":\"affine\",\"scale\":-1e-200}", 0, POE_E_DOMAIN, "it scales by -1e-200"},
+    {"{\"op\":\"affine\",\"log_scale\":700}", 0, POE_E_DOMAIN, "numbers beyond"},
+    {"{\"op\":\"affine\",\"log_scale\":800}", 0, POE_E_DOMAIN, "no inverse"},
+    {"{\"op\":\"affine\",\"shift\":-1e200}", 0, POE_E_DOMAIN, "shifts by -1e+200: with numbers beyond"},
+    {"{\"op\":\"affine\",\"scale\":1e-100,\"shift\":1e100}", 0, POE_E_DOMAIN, "numbers beyond"},
+    {"{\"op\":\"linear\",\"weight\":\"t1\",\"bias\":1e300}", 2, POE_E_DOMAIN, "the number 1e+300"},
     {"{\"op\":\"affine\",\"scale\":\"t5\"}", 1 << 5, POE_E_SHAPE, "shape [4, 2]"},
     {"{\"op\":\"reverse\"}", 2, POE_E_FORMAT, "1 tensors are used by no layer of poe.layers: 't1'"},
     {"{\"op\":\"linear\",\"weight\":\"t2\"}", 4, POE_E_DOMAIN, "singular"},
@@ -374,6 +383,8 @@ static void test_refusals(void **state) {
   check_fails(open_text("", "{\"op\":\"cauchy\"}", "[2]", 2, 0, &error), POE_E_FORMAT, error, "'op' must be one of");
   check_fails(open_text("", "{\"op\":\"student_t\"}", "[2]", 2, 0, &error), POE_E_DOMAIN, error, "'df'");
   check_fails(open_text("", "{\"op\":\"normal\",\"df\":3}", "[2]", 2, 0, &error), POE_E_FORMAT, error, "no 'df'");
+  check_fails(open_text("", "{\"op\":\"normal\",\"scale\":1e308}", "[2]", 2, 0, &error), POE_E_DOMAIN, error,
+              "scale 1e+308");
   check_fails(open_text("", "{\"op\":\"normal\",\"scale\":\"t6\"}", "[2]", 2, 1 << 6, &error), POE_E_DOMAIN, error,
               "scale 0");
   check_ok(open_text("", "{\"op\":\"uniform\",\"location\":-1,\"scale\":\"t3\"}", "[2]", 2, 8, &error), error);

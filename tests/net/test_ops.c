@@ -139,6 +139,35 @@ static void build_residual(net_build *b) { /* fan-out: the first layer's value m
   f = net_build_linear(b, net_build_layer_norm(b, h, 1), 9, true);
   net_build_add(b, net_build_affine(b, h, 0.5, 0.0), f);
 }
+static void build_last_axis(net_build *b) { /* per position, fused; and with a head of doubles */
+  poei_value h = net_build_activation(b, net_build_linear_last(b, 0, 9, true), POEI_TANH);
+  net_build_linear_last(b, h, 2, true);
+}
+static void build_shift(net_build *b) {
+  net_build_add(b, net_build_shift(b, 0, true), net_build_shift(b, 0, false));
+}
+static void build_gru(net_build *b) {
+  net_build_recurrent(b, 0, POEI_OP_GRU, 7, true, true);
+}
+static void build_gru_stack(net_build *b) { /* a layer's value read twice, biases on one side */
+  poei_value h = net_build_recurrent(b, 0, POEI_OP_GRU, 6, false, true);
+  poei_value g = net_build_recurrent(b, net_build_layer_norm(b, h, 1), POEI_OP_GRU, 6, true, false);
+  net_build_linear_last(b, net_build_add(b, h, g), 1, true);
+}
+static void build_lstm(net_build *b) {
+  net_build_recurrent(b, 0, POEI_OP_LSTM, 5, true, true);
+}
+static void build_lstm_stack(net_build *b) {
+  poei_value h = net_build_recurrent(b, net_build_shift(b, 0, true), POEI_OP_LSTM, 6, false, false);
+  net_build_linear(b, net_build_recurrent(b, h, POEI_OP_LSTM, 3, true, false), 2, true);
+}
+static void build_nade(net_build *b) {
+  net_build_nade(b, 0, 11, 1, POEI_SIGMOID);
+}
+static void build_nade_parameters(net_build *b) { /* the input read twice */
+  net_build_add(b, net_build_nade(b, 0, 8, 3, POEI_TANH),
+                net_build_nade(b, net_build_affine(b, 0, 2.0, 0.1), 5, 3, POEI_SILU));
+}
 static void build_cnn(net_build *b) {
   poei_value h = net_build_reshape(b, 0, 3, (size_t[]){2, 7, 6});
   h = net_build_activation(b, net_build_conv(b, h, 6, 3, 3, 1, 1, true), POEI_GELU_TANH);
@@ -181,6 +210,14 @@ static const network_case cases[] = {
     {"twice", build_twice, 1, {12}},
     {"residual", build_residual, 1, {12}},
     {"cnn", build_cnn, 1, {84}},
+    {"linear along the last axis", build_last_axis, 3, {2, 3, 5}},
+    {"shift", build_shift, 2, {5, 3}},
+    {"gru", build_gru, 2, {6, 3}},
+    {"gru, stacked", build_gru_stack, 1, {7}},
+    {"lstm", build_lstm, 2, {6, 4}},
+    {"lstm, stacked", build_lstm_stack, 3, {5, 2, 2}},
+    {"nade", build_nade, 1, {9}},
+    {"nade with several parameters", build_nade_parameters, 1, {6}},
 };
 enum { CASES = sizeof cases / sizeof *cases };
 
