@@ -257,12 +257,14 @@ static void test_constant_beside_blocks(void **state) {
 
 /* ---- estimates whose moves had not forgotten where they started ---- */
 
-/* Neal's funnel in 10 dimensions; two modes that moves do not leave; one. */
+/* A funnel in 10 dimensions with a mouth at either end, which no direction of its own opens; two modes that moves do
+ * not leave; one. */
 static const char unsettled[] = "var v : real\n"
                                 "var x : real[9]\n"
                                 "var y : real[6]\n"
                                 "wide = gaussian(v | mean=0, sd=3) * gaussian(x | mean=0, sd=10)\n"
-                                "funnel = wide * formula(v, x | energy=0.5*exp(-v)*sum(x^2) - 0.005*sum(x^2) + 4.5*v)\n"
+                                "funnel = wide * formula(v, x | energy=0.5*exp(-2*abs(v))*sum(x^2) - 0.005*sum(x^2)"
+                                " + 9*abs(v))\n"
                                 "pair = formula(y | energy=-log(exp(-0.5*sum((y-2)^2)) + exp(-0.5*sum((y+2)^2))))\n"
                                 "modes = gaussian(y | mean=0, sd=3) * pair\n"
                                 "narrow = gaussian(y | mean=0, sd=1)\n"
@@ -288,7 +290,8 @@ static bool settled(const json_t *r, bool constant) {
   return false;
 }
 
-/* Of 20 seeds of the funnel 20 left more than .5 to remember, of two such modes none more than .1 (sampler/run.h). */
+/* Of 10 other seeds of the funnel, here estimated and sampled alike, all left more than .45 to remember; of 20 of two
+ * such modes, with 8 x 128 particles, none more than .1. */
 static void test_settled(void **state) {
   (void)state;
   static const char *const rough[][2] = {{"chains", "2"}, {"tol", "10"}, {NULL, NULL}};
