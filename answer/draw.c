@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "answer/draw_independent.h"
 #include "answer/draw_latent.h"
 #include "answer/session.h"
 #include "compose/exact/discrete.h"
@@ -385,14 +386,37 @@ static poe_status draw_fill_lp(poei_session *session, const poei_plan *plan, poe
   return poei_evaluate_rows(session, plan->expert, rows, draws->lp, NULL, error);
 }
 
+/* smc (kernel NULL) and the kernels that need something to start from, which an exact plan has not looked for. */
+static poe_status draw_from_start(poei_session *session, const poei_plan *plan, const poei_kernel *kernel,
+                                  const poei_run_options *options, const double *init, size_t n_init,
+                                  poei_sampling *sampling, poe_error *error) {
+  const char *name = kernel == NULL ? "smc" : kernel->name;
+  poei_plan *own = NULL;
+  poe_status status = plan->base != NULL ? POE_OK : poei_plan_sampled(plan, NULL, &own, error);
+  const poei_plan *used = own == NULL ? plan : own;
+  if (status == POE_OK && used->base == NULL) {
+    status = poe_error_set(error, POE_E_CAPABILITY, "%s has no expert to start from: %s", name, used->reason);
+  } else if (status == POE_OK && kernel == NULL) {
+    status = draw_smc(session, used, options, sampling, error);
+  } else if (status == POE_OK && kernel->independent) {
+    status = poei_draw_independent(session, used, options, init, n_init, sampling, error);
+  } else if (status == POE_OK) {
+    status = draw_mcmc(session, used, kernel, options, init, n_init, sampling, error);
+  }
+  poei_plan_destroy(own);
+  return status;
+}
+
 static poe_status draw_auto(poei_session *session, const poei_plan *plan, const poei_run_options *options,
                             const double *init, size_t n_init, poei_sampling *sampling, poe_error *error) {
   switch (plan->method) {
   case POEI_METHOD_CLOSED:
   case POEI_METHOD_ENUMERATION:
-  case POEI_METHOD_ELIMINATION:
   case POEI_METHOD_QUADRATURE:
     return draw_exact(plan, options, sampling, error);
+  case POEI_METHOD_ELIMINATION: /* where its tables allow log Z only, draws are had in another way */
+    return plan->sampler != NULL ? draw_exact(plan, options, sampling, error)
+                                 : draw_from_start(session, plan, NULL, options, NULL, 0, sampling, error);
   case POEI_METHOD_MIXTURE:
     return draw_mixture(session, plan, "auto", options, sampling, error);
   case POEI_METHOD_BLOCKS:
@@ -434,15 +458,13 @@ static poe_status draw_forced(poei_session *session, const poei_plan *plan, cons
   if (strcmp(method, "exact") == 0) {
     return draw_forced_exact(session, plan, options, sampling, error);
   }
-  if (strcmp(method, "smc") == 0) {
-    if (plan->base == NULL) {
-      return poe_error_set(error, POE_E_CAPABILITY, "smc has no expert to start from: %s", plan->reason);
-    }
-    return draw_smc(session, plan, options, sampling, error);
-  }
   const poei_kernel *kernel = poei_kernel_find(method);
-  if (kernel == NULL) {
+  bool smc = strcmp(method, "smc") == 0;
+  if (kernel == NULL && !smc) {
     return poe_error_set(error, POE_E_USAGE, "unknown method '%s'", method);
+  }
+  if (smc || kernel->independent || kernel->discrete) {
+    return draw_from_start(session, plan, kernel, options, init, n_init, sampling, error);
   }
   return draw_mcmc(session, plan, kernel, options, init, n_init, sampling, error);
 }

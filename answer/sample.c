@@ -1,4 +1,6 @@
 /* The verb sample: draws, their summary, and how far to trust them. */
+#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "answer/session.h"
@@ -25,8 +27,8 @@ static poe_status sample_init(const poei_action *action, size_t dim, double **in
   return status;
 }
 
-static json_t *sample_row(size_t index, const poei_summary *s) {
-  return json_pack("{s:I,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "index", (json_int_t)index, "mean",
+static json_t *sample_row(const char *name, size_t index, const poei_summary *s) {
+  return json_pack("{s:s,s:I,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "name", name, "index", (json_int_t)index, "mean",
                    poei_json_number(s->mean), "sd", poei_json_number(s->sd), "mcse_mean",
                    poei_json_number(s->mcse_mean), "q5", poei_json_number(s->q5), "median", poei_json_number(s->median),
                    "q95", poei_json_number(s->q95), "rhat", poei_json_number(s->rhat), "ess_bulk",
@@ -57,7 +59,9 @@ static poe_status sample_summary(const poei_session *session, const poei_target 
     }
     if (status == POE_OK) {
       json_t *list = json_object_get(summary, variable->name);
-      status = poei_json_append(status, list, sample_row(target->coordinates[j] - variable->offset, &row), error);
+      char name[POEI_NAME_SIZE];
+      poei_names_text(&target->names, j, name, sizeof name);
+      status = poei_json_append(status, list, sample_row(name, target->coordinates[j] - variable->offset, &row), error);
     }
   }
   return status;
@@ -72,6 +76,39 @@ json_t *poei_gate_json(const poei_gate *gate) {
     }
   }
   return json_pack("{s:b,s:o}", "passed", (int)gate->passed, "reasons", reasons);
+}
+
+/* What independent proposals are worth: {from, ess, draws, largest_share, tail_index}. */
+static json_t *sample_weights(const poei_sampling *sampling) {
+  const poei_weights *w = &sampling->weights;
+  return json_pack("{s:s,s:I,s:o,s:o,s:o}", "from", sampling->proposal, "draws", (json_int_t)w->n, "ess",
+                   poei_json_number(w->ess), "largest_share", poei_json_number(w->largest), "tail_index",
+                   poei_json_number(w->tail_index));
+}
+
+/* Mean acceptance of what was proposed; NaN where nothing is. */
+static double sample_acceptance(const poei_draws *draws) {
+  double sum = 0.0, count = 0.0;
+  for (size_t i = 0; i < draws->chains * draws->draws; i++) {
+    if (!isnan(draws->acceptance[i])) {
+      sum += draws->acceptance[i];
+      count += 1.0;
+    }
+  }
+  return count > 0.0 ? sum / count : (double)NAN;
+}
+
+/* A gate that passed fails where the proposals' weights say that they miss part of the target. */
+static void sample_judge_weights(const poei_sampling *sampling, poei_gate *gate) {
+  const poei_weights *w = &sampling->weights;
+  if (!sampling->has_weights || poei_weights_trusted(w) || gate->n_reasons == POEI_GATE_MAX_REASONS) {
+    return;
+  }
+  gate->passed = false;
+  snprintf(gate->reasons[gate->n_reasons++], POEI_GATE_REASON_SIZE,
+           "the proposals miss part of the target: one of %zu has %.2g %% of all weight, tail index %.2f (limit %.1f); "
+           "take another expert (--proposal), or method smc",
+           w->n, 100.0 * w->largest, w->tail_index, POEI_WEIGHTS_INDEX);
 }
 
 static poe_status sample_report(const poei_session *session, const poei_solved *solved, const poei_sampling *sampling,
@@ -94,6 +131,13 @@ static poe_status sample_report(const poei_session *session, const poei_solved *
     status = poei_json_set(status, out, "log_z_std_error", poei_json_number(sampling->log_z.std_error), error);
     status = poei_json_set(status, out, "log_z_exact", json_boolean(sampling->log_z.exact), error);
     status = poei_settled_json(status, out, solved, &sampling->log_z, "draws", error);
+  }
+  double acceptance = sample_acceptance(draws);
+  if (!isnan(acceptance)) {
+    status = poei_json_set(status, out, "acceptance", poei_json_number(acceptance), error);
+  }
+  if (sampling->has_weights) {
+    status = poei_json_set(status, out, "proposal", sample_weights(sampling), error);
   }
   if (session->prune > 0.0) {
     status = poei_json_set(status, out, "discarded_mass", poei_json_number(solved->plan->discarded), error);
@@ -134,6 +178,9 @@ static poe_status sample_finish(poei_session *session, const poei_action *action
   const char *const *save = poei_option_items(action, "save", &n_save);
   poei_gate gate = {0};
   poe_status status = poei_gate_run(&sampling->draws, sampling->exact, sampling->biased, &gate, error);
+  if (status == POE_OK) {
+    sample_judge_weights(sampling, &gate);
+  }
   if (status == POE_OK && path != NULL) {
     status = poei_save_draws(session, &solved->target, sampling, path, n_save, save, &gate, error);
   }
@@ -154,17 +201,27 @@ static poe_status sample_finish(poei_session *session, const poei_action *action
   return POE_OK;
 }
 
-/* What can be known to fail does so before the draws are made. */
-static poe_status sample_check(poei_session *session, const poei_action *action, const char *path, poe_error *error) {
+/* What can be known to fail does so before anything is planned: the folder of `run` is there. */
+static poe_status sample_check(poei_session *session, const poei_action *action, poe_error *error) {
+  const char *wanted = poei_option_text(action, "output");
   size_t n_save = 0;
   const char *const *save = poei_option_items(action, "save", &n_save);
-  return poei_save_check(session, path, n_save, save, error);
+  char *path = wanted == NULL ? NULL : poei_session_path(session, wanted);
+  if (wanted != NULL && path == NULL) {
+    return poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  poe_status status = poei_save_check(session, path, n_save, save, error);
+  poei_free(path);
+  return status;
 }
 
 poe_status poei_answer_sample(poei_session *session, const poei_action *action, json_t **result, poe_error *error) {
   poei_run_options options;
   poe_status status = poei_run_options_read(session, action, &options, error);
   poei_solved solved;
+  if (status == POE_OK) {
+    status = sample_check(session, action, error);
+  }
   if (status == POE_OK) {
     status = poei_solve_action(session, action, &solved, error);
   }
@@ -179,12 +236,14 @@ poe_status poei_answer_sample(poei_session *session, const poei_action *action, 
   if (status == POE_OK) {
     status = sample_path(session, action, &solved.target, &path, error);
   }
-  if (status == POE_OK) {
-    status = sample_check(session, action, path, error);
+  const char *proposed = poei_option_text(action, "proposal");
+  poei_plan *around = NULL;
+  if (status == POE_OK && proposed != NULL) {
+    status = poei_propose(session, &solved, proposed, &around, error);
   }
   if (status == POE_OK) {
-    status =
-        poei_draw(session, solved.plan, poei_option_text(action, "method"), &options, init, n_init, &sampling, error);
+    status = poei_draw(session, around != NULL ? around : solved.plan, poei_option_text(action, "method"), &options,
+                       init, n_init, &sampling, error);
     if (status == POE_E_CAPABILITY) {
       poei_target_place(&solved.target, error);
     }
@@ -194,6 +253,7 @@ poe_status poei_answer_sample(poei_session *session, const poei_action *action, 
     status = sample_finish(session, action, &solved, &sampling, path, result, error);
   }
   poei_sampling_free(&sampling);
+  poei_plan_destroy(around);
   poei_free(init);
   poei_free(path);
   poei_solved_free(&solved);

@@ -6,7 +6,7 @@
 #include "sampler/target.h"
 
 /* X(word) defines poei_<word>_kernel */
-#define POEI_KERNEL_LIST(X) X(rwm) X(ula) X(mala) X(hmc)
+#define POEI_KERNEL_LIST(X) X(rwm) X(ula) X(mala) X(hmc) X(imh) X(gibbs)
 
 /* State of n chains of one tile; arrays are the run's. */
 typedef struct poei_tile {
@@ -23,9 +23,11 @@ typedef struct poei_tile {
 /* What a step needs to know. */
 typedef struct poei_kernel_settings {
   double step_size;
-  const double *metric; /* [d] diagonal of M (inverse mass): proposals are scaled by sqrt(M) */
-  size_t leapfrog;      /* HMC: mean number of steps */
-  const double *center; /* HMC: [d] about which it dilates now and then (kernels/dilation.h); NULL: it does not */
+  const double *metric;       /* [d] diagonal of M (inverse mass): proposals are scaled by sqrt(M) */
+  size_t leapfrog;            /* HMC: mean number of steps */
+  const double *center;       /* HMC: [d] about which it dilates now and then (kernels/dilation.h); NULL: it does not */
+  const poe_expert *proposal; /* imh: what it draws from, which can be evaluated too                           */
+  bool keeps_gradient;        /* imh, gibbs: tile->grad is kept true for a kernel that needs it                */
 } poei_kernel_settings;
 
 /* The density a kernel samples: log p = sum_j weight_j[i * inc] log expert_j. One term with weight 1, or base and
@@ -41,9 +43,13 @@ typedef struct poei_kernel {
   const char *doc;
   bool needs_gradient;
   bool biased;              /* no Metropolis correction */
+  bool independent;         /* draws from settings->proposal, whatever the coordinates are */
+  bool discrete;            /* moves the discrete coordinates and no others                */
   double target_acceptance; /* for step-size adaptation; 0 = none */
   /* Scratch besides that of the density's gradient for n rows. */
   size_t (*scratch)(size_t n, size_t d);
+  /* The same, for kernels that need more of the experts than their density; NULL: nothing. */
+  size_t (*more)(const poei_density *density, const poei_kernel_settings *settings, size_t n);
   /* One transition of every chain in the tile. Adds to *gradients, *densities the rows evaluated. */
   poe_status (*step)(const poei_density *density, const poei_kernel_settings *settings, poei_tile *tile,
                      uint64_t *densities, uint64_t *gradients, poe_scratch *scratch, poe_error *error);

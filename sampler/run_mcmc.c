@@ -111,9 +111,10 @@ static poe_status mcmc_create(mcmc_run *run, poe_error *error) {
   }
   size_t n = run->tile_rows;
   unsigned want = run->kernel->needs_gradient ? POE_WANT_GRAD : POE_WANT_LOGP;
+  size_t more = run->kernel->more == NULL ? 0 : run->kernel->more(&run->density, &run->settings, n);
   return poei_workers_create(run->options.pool,
-                             poei_density_scratch(&run->density, want, n) + run->kernel->scratch(n, d), &run->workers,
-                             error);
+                             poei_density_scratch(&run->density, want, n) + run->kernel->scratch(n, d) + more,
+                             &run->workers, error);
 }
 
 /* ---- tiles ---- */
@@ -357,10 +358,11 @@ static poe_status mcmc_check(const poe_expert *target, const poei_kernel *kernel
   const poe_traits *traits = poe_expert_traits(target);
   const char *kind = poe_expert_ops_of(target)->kind;
   for (size_t j = 0; j < traits->dim; j++) {
-    if (traits->support[j].kind == POE_DISCRETE) {
-      return poe_error_set(error, POE_E_CAPABILITY,
-                           "`%s` moves continuous coordinates, but coordinate %zu of `%s` is discrete", kernel->name, j,
-                           kind);
+    bool discrete = traits->support[j].kind == POE_DISCRETE;
+    if (discrete != kernel->discrete) {
+      return poe_error_set(error, POE_E_CAPABILITY, "`%s` moves %s coordinates, but coordinate %zu of `%s` is %s",
+                           kernel->name, kernel->discrete ? "discrete" : "continuous", j, kind,
+                           discrete ? "discrete" : "continuous");
     }
   }
   if ((traits->capabilities & POE_CAN_EVAL) == 0) {
@@ -402,7 +404,7 @@ static poe_status mcmc_run_all(mcmc_run *run, uint64_t seed, poei_draws *draws, 
     status = mcmc_draw(run, error);
   }
   for (size_t c = 0; c < draws->chains; c++) {
-    draws->step_size[c] = run->settings.step_size;
+    draws->step_size[c] = run->kernel->discrete ? NAN : run->settings.step_size;
   }
   for (size_t t = 0; t < run->tiles; t++) {
     draws->density_evaluations += run->densities[t];

@@ -9,7 +9,9 @@
  *
  * Where rest grows along a tail of base * rest^beta faster than that falls, the weights of too large a step have no
  * variance: what estimates their ESS, log Z and its error has not seen the tail. So their tail index (smc_tail.c) is
- * kept at .2 or less too, well below the 1/2 from which on this is so.
+ * kept at .1 or less too, well below the 1/2 from which on this is so: beta is chosen on the weights that it is judged
+ * by, and goes further where the tail happens to be missing from them, which lowers log Z the more, the heavier the
+ * tail. In a funnel, where it is that of the few particles in the neck, at .05 or less.
  *
  * The first step is taken from a larger pool of draws (smc_pool.c) where enough of them lie inside the support of rest.
  *
@@ -37,7 +39,8 @@
 
 enum { SMC_LEAST_PARTICLES = 128, SMC_MOST_ROUNDS = 2000 };
 #define SMC_ESS 0.5
-#define SMC_INDEX 0.2      /* largest tail index of weights */
+#define SMC_INDEX 0.1      /* largest tail index of weights */
+#define SMC_INDEX_FAN 0.05 /* the same once there was a funnel */
 #define SMC_HEAVY 0.3      /* from here on tails are not an estimate's noise */
 #define SMC_REMEMBERED 0.4 /* correlations of log densities that are told (run.h) */
 
@@ -57,6 +60,7 @@ static void smc_free(poei_smc *smc) {
   for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) {
     poei_free(arrays[i]);
   }
+  poei_smc_fan_free(smc);
   poei_free(smc->island);
   poei_free(smc->diverging);
   poei_free(smc->eve);
@@ -94,7 +98,8 @@ static bool smc_arrays(poei_smc *smc, size_t rows, size_t numbers) {
   smc->tail = poei_calloc(poei_smc_tail_room(rows), sizeof(double));
   smc->memory = poei_calloc(smc->d + 1, sizeof(double));
   smc->island = poei_calloc(smc->islands, sizeof *smc->island);
-  return smc->diverging != NULL && smc->eve != NULL && smc->eve_spare != NULL && smc->at != NULL &&
+  bool fans = poei_smc_fan_create(smc, rows);
+  return fans && smc->diverging != NULL && smc->eve != NULL && smc->eve_spare != NULL && smc->at != NULL &&
          smc->densities != NULL && smc->gradients != NULL && smc->metric != NULL && smc->first_metric != NULL &&
          smc->memory != NULL && smc->tail != NULL && smc->island != NULL;
 }
@@ -119,7 +124,8 @@ static poe_status smc_create(poei_smc *smc, poe_error *error) {
                             : smc->gradient              ? pow((double)d, -0.25)
                                                          : 2.0 / sqrt((double)d);
   for (size_t j = 0; j < d; j++) {
-    smc->metric[j] = smc->first_metric[j] = 1.0;
+    bool moves = poe_expert_traits(smc->base)->support[j].kind != POE_DISCRETE;
+    smc->metric[j] = smc->first_metric[j] = moves ? 1.0 : 0.0;
   }
   for (size_t m = 0; m < smc->islands; m++) {
     smc->island[m].min_ess = 1.0;
@@ -349,7 +355,8 @@ static poe_status smc_temper(poei_smc *smc, poe_error *error) {
   }
   double left = 1.0 - smc->beta, index;
   smc->temperatures++;
-  smc->change = poei_smc_next_change(smc->log_rest, rows, left, SMC_ESS, SMC_INDEX, smc->weight, smc->tail, &index);
+  double most_index = smc->fans.seen ? SMC_INDEX_FAN : SMC_INDEX;
+  smc->change = poei_smc_next_change(smc->log_rest, rows, left, SMC_ESS, most_index, smc->weight, smc->tail, &index);
   smc->heavy = smc->heavy || index > SMC_HEAVY;
   smc->beta = smc->change >= left ? 1.0 : smc->beta + smc->change;
   poe_status status = poei_workers_run(&smc->workers, smc->islands, smc_task_weigh, smc, error);
@@ -401,7 +408,7 @@ static void smc_collect(const poei_smc *smc, poei_draws *draws) {
       draws->lp[row] = smc->logp[from];
       draws->acceptance[row] = smc->steps > 0 ? smc->acceptance[from] : NAN;
     }
-    draws->step_size[m] = smc->settings.step_size;
+    draws->step_size[m] = smc->kernel->discrete ? NAN : smc->settings.step_size;
   }
   for (size_t t = 0; t < smc->islands * smc->tiles; t++) {
     draws->density_evaluations += smc->densities[t];
@@ -456,13 +463,26 @@ static poe_status smc_check(const poe_expert *base, const poe_expert *rest, poe_
   if ((second->capabilities & POE_CAN_EVAL) == 0) {
     return poe_error_set(error, POE_E_CAPABILITY, "`%s` cannot be evaluated", poe_expert_ops_of(rest)->kind);
   }
-  for (size_t j = 0; j < first->dim; j++) {
-    if (first->support[j].kind == POE_DISCRETE) {
-      return poe_error_set(error, POE_E_CAPABILITY,
-                           "`smc` moves continuous coordinates, but coordinate %zu is discrete", j);
-    }
-  }
   return POE_OK;
+}
+
+/* Which kernels move the particles. */
+static void smc_kernels(poei_smc *smc) {
+  const poe_traits *base = poe_expert_traits(smc->base), *rest = poe_expert_traits(smc->rest);
+  size_t discrete = 0;
+  for (size_t j = 0; j < base->dim; j++) {
+    discrete += base->support[j].kind == POE_DISCRETE;
+  }
+  smc->gradient = (base->capabilities & rest->capabilities & POE_CAN_GRADIENT) != 0 && discrete < base->dim;
+  smc->kernel = discrete == base->dim ? &poei_gibbs_kernel : smc->gradient ? &poei_hmc_kernel : &poei_rwm_kernel;
+  if (discrete > 0) {
+    smc->also[smc->n_also++] = &poei_imh_kernel;
+  }
+  if (discrete > 0 && discrete < base->dim) {
+    smc->also[smc->n_also++] = &poei_gibbs_kernel;
+  }
+  smc->settings.proposal = smc->base;
+  smc->settings.keeps_gradient = smc->gradient;
 }
 
 poe_status poei_run_smc(const poe_expert *base, const poe_expert *rest, const poei_run_options *options,
@@ -475,9 +495,7 @@ poe_status poei_run_smc(const poe_expert *base, const poe_expert *rest, const po
     status = poei_run_defaults(base, options, &smc.options, error);
   }
   if (status == POE_OK) {
-    unsigned both = poe_expert_traits(base)->capabilities & poe_expert_traits(rest)->capabilities;
-    smc.gradient = (both & POE_CAN_GRADIENT) != 0;
-    smc.kernel = smc.gradient ? &poei_hmc_kernel : &poei_rwm_kernel;
+    smc_kernels(&smc);
     smc.d = poe_expert_traits(base)->dim;
     smc.islands = smc.options.chains;
     smc.particles = smc.options.draws > SMC_LEAST_PARTICLES ? smc.options.draws : SMC_LEAST_PARTICLES;

@@ -3,6 +3,7 @@
 #ifndef POE_SAMPLER_SMC_H
 #define POE_SAMPLER_SMC_H
 
+#include "sampler/kernels/fan.h"
 #include "sampler/run.h"
 #include "sampler/workers.h"
 
@@ -16,12 +17,24 @@ typedef struct poei_smc_island {
   uint64_t tried;   /* draws of the base up to the last particle          */
 } poei_smc_island;
 
+/* Coordinates that the spread of others follows (smc_fan.c). */
+typedef struct poei_smc_fans {
+  double *level;     /* [islands, particles] sum of log distances from the means   */
+  double *score;     /* [d] squared correlations with it, 0 where they may be noise */
+  double *mean, *sd; /* [d] of the particles just after resampling                  */
+  double total;      /* of the scores; 0: there is no fan                           */
+  bool seen;         /* particles were moved along one at some temperature          */
+  poei_fan fan;      /* the one that was fitted last; along d: none                 */
+} poei_smc_fans;
+
 /* All islands share the path and the tuning of the moves. Arrays of islands, particles and coordinates are row-major in
  * that order. */
 typedef struct poei_smc {
   const poe_expert *base, *rest;
   poei_run_options options;
-  const poei_kernel *kernel;
+  const poei_kernel *kernel;  /* the moves, which are tuned                                      */
+  const poei_kernel *also[2]; /* made before each of them: discrete coordinates need others too  */
+  size_t n_also;
   bool gradient;
   size_t islands, particles, d, tile_rows, tiles; /* tiles: per island */
   poe_rng root;
@@ -51,11 +64,12 @@ typedef struct poei_smc {
   size_t *eve, *eve_spare;         /* [islands, particles] first ancestors                   */
   poe_rng *at;                     /* [islands, particles]                                   */
   uint64_t *densities, *gradients; /* [islands, tiles] rows evaluated                        */
+  poei_smc_fans fans;              /* from the moves that take long */
   size_t round;                    /* of base draws                                          */
   size_t founders;                 /* draws of the base per island that ancestors are counted among */
 } poei_smc;
 
-enum { POEI_SMC_KEY_BASE = 1, POEI_SMC_KEY_RESAMPLE = 2, POEI_SMC_KEY_MOVE = 3 };
+enum { POEI_SMC_KEY_BASE = 1, POEI_SMC_KEY_RESAMPLE = 2, POEI_SMC_KEY_MOVE = 3, POEI_SMC_KEY_FAN = 4 };
 
 /* First row and number of rows of a tile (numbered island * tiles + tile). */
 size_t poei_smc_tile_rows(const poei_smc *smc, size_t tile, size_t *first);
@@ -89,6 +103,15 @@ poe_status poei_smc_pool(poei_smc *smc, bool *used, bool *settled, poe_error *er
 
 /* After the metric of a new beta: POE_E_NUMERIC when the path will not get to its end. */
 poe_status poei_smc_check_path(poei_smc *smc, poe_error *error);
+/* ---- smc_fan.c ---- */
+
+/* Room for fans among `rows` particles; false without memory. poei_smc_fan_free suits what either leaves. */
+bool poei_smc_fan_create(poei_smc *smc, size_t rows);
+void poei_smc_fan_free(poei_smc *smc);
+/* Looks for fans among the particles as they were resampled. */
+poe_status poei_smc_fan_find(poei_smc *smc, poe_error *error);
+/* Moves every particle along one of the fans that were found, if any. */
+poe_status poei_smc_fan_move(poei_smc *smc, poe_error *error);
 /* ---- smc_moves.c ---- */
 
 size_t poei_smc_scratch(const poei_smc *smc);

@@ -1,5 +1,9 @@
 /* Moving the particles of sequential Monte Carlo (smc.h).
  *
+ * Where all coordinates are discrete, a move is a Gibbs step, and before it one of independence Metropolis-Hastings
+ * from the base, which forgets everything while the path is near its start. Where some are, both go before the move of
+ * the continuous ones, whose metric is 0 along the others: they stay. What follows is about those.
+ *
  * Each move is one HMC transition (random-walk Metropolis where a gradient is missing) that leaves base * rest^beta
  * invariant. The step size follows the acceptance of the moves before, log eps += 1.5 (acceptance - target); the metric
  * is the particles' weighted variance, drawn towards the one before.
@@ -9,11 +13,13 @@
  * section 4.3, and Buchholz, Chopin and Jacob 2021. All this is measured on the particles of all islands together:
  * tuned on an island's own, the moves would depend on the particles that they move, and bias its log Z.
  *
- * Two provisions for targets that a step of one size does not suit (funnels, poles), at no cost to others.
- * From the seventh move on every second one goes in steps of a quarter, or of a sixteenth, by turns: particles where
- * the density is narrow move at all. And where tails are heavy, or it took long, twice as many moves follow as there
- * were: the correlations of heavy tails are those of a few particles far out, so that stopping when they are small is
- * stopping when nothing is out there, which biases log Z down.
+ * Three provisions for targets that a step of one size does not suit (funnels, poles), at no cost to others.
+ * After the sixth move and each one from there on particles also move along a coordinate that the spread of others
+ * follows, where there is one (smc_fan.c): between the mouth and the neck of a funnel at once. From the seventh move on
+ * every second one goes in steps of a quarter, or of a sixteenth, by turns: particles where the density is narrow move
+ * at all. And where tails are heavy, or it took long, as many moves follow as there were: the correlations of heavy
+ * tails are those of a few particles far out, so that stopping when they are small is stopping when nothing is out
+ * there, which biases log Z down.
  *
  * What is left where moves ended too early is told by the log density alone: between modes that moves do not leave the
  * coordinates remember, the log density does not, and errors are right; in a funnel, both do. */
@@ -31,15 +37,26 @@ enum {
   SMC_COLUMNS = 8,
   SMC_QUICK = 5,
   SMC_LONG = 8,
-  SMC_MORE = 3
+  SMC_MORE = 2,
+  SMC_RARE = 10
 };
 #define SMC_TIME 1.5707963267948966 /* mean time of a trajectory: a quarter period */
+
+static size_t smc_kernel_scratch(const poei_smc *smc, const poei_kernel *kernel, size_t n) {
+  return kernel->scratch(n, smc->d) + (kernel->more == NULL ? 0 : kernel->more(&smc->density, &smc->settings, n));
+}
 
 size_t poei_smc_scratch(const poei_smc *smc) {
   size_t n = smc->tile_rows, bytes = poe_expert_scratch(smc->base, POE_WANT_SAMPLE, n);
   size_t density = poei_density_scratch(&smc->density, smc->gradient ? POE_WANT_GRAD : POE_WANT_LOGP, n);
   size_t values = poei_density_scratch(&smc->density, POE_WANT_LOGP, n);
-  density = (density > values ? density : values) + smc->kernel->scratch(n, smc->d);
+  size_t step = smc_kernel_scratch(smc, smc->kernel, n);
+  for (size_t k = 0; k < smc->n_also; k++) {
+    size_t own = smc_kernel_scratch(smc, smc->also[k], n);
+    step = own > step ? own : step;
+  }
+  size_t fan = poei_fan_scratch(n, smc->d);
+  density = (density > values ? density : values) + (step > fan ? step : fan);
   return bytes > density ? bytes : density;
 }
 
@@ -103,9 +120,11 @@ static poe_status smc_task_metric(void *context, size_t index, poe_scratch *scra
     }
   }
   double keep = smc->temperatures > 1 ? 5.0 / (1.0 / squares + 5.0) : 0.0; /* as by five observations of the last one */
+  const poe_support *support = poe_expert_traits(smc->base)->support;
   for (size_t j = 0; j < columns; j++) {
     double now = fmin(fmax(variance[j], 1e-200), 1e200);
-    smc->metric[first + j] = (1.0 - keep) * now + keep * smc->metric[first + j];
+    bool moves = support[first + j].kind != POE_DISCRETE;
+    smc->metric[first + j] = moves ? (1.0 - keep) * now + keep * smc->metric[first + j] : 0.0;
   }
   return POE_OK;
 }
@@ -142,6 +161,18 @@ static void smc_correlations(const double *x, const double *y, size_t rows, size
   }
 }
 
+/* Is it a discrete coordinate at which almost all particles are the same? Its correlation is one of a few particles. */
+static bool smc_rare(const poei_smc *smc, size_t j) {
+  size_t rows = smc->islands * smc->particles, others = 0;
+  if (poe_expert_traits(smc->base)->support[j].kind != POE_DISCRETE) {
+    return false;
+  }
+  for (size_t i = 1; i < rows && others < SMC_RARE; i++) {
+    others += smc->x[i * smc->d + j] != smc->x[j];
+  }
+  return others < SMC_RARE;
+}
+
 /* Task: what a few coordinates remember of the start. */
 static poe_status smc_task_memory(void *context, size_t index, poe_scratch *scratch, poe_error *error) {
   (void)scratch;
@@ -149,6 +180,11 @@ static poe_status smc_task_memory(void *context, size_t index, poe_scratch *scra
   poei_smc *smc = context;
   size_t first, columns = smc_columns(smc, index, &first), rows = smc->islands * smc->particles;
   smc_correlations(smc->x + first, smc->start + first, rows, columns, smc->d, smc->memory + first);
+  for (size_t j = 0; j < columns; j++) {
+    if (smc_rare(smc, first + j)) {
+      smc->memory[first + j] = 0.0;
+    }
+  }
   return POE_OK;
 }
 
@@ -186,8 +222,13 @@ static poe_status smc_task_move(void *context, size_t index, poe_scratch *scratc
       .diverging = smc->diverging + first,
       .at = smc->at + first,
   };
-  return smc->kernel->step(&smc->density, &smc->settings, &tile, &smc->densities[index], &smc->gradients[index],
-                           scratch, error);
+  poe_status status = POE_OK;
+  for (size_t k = 0; k <= smc->n_also && status == POE_OK; k++) {
+    const poei_kernel *kernel = k < smc->n_also ? smc->also[k] : smc->kernel;
+    status = kernel->step(&smc->density, &smc->settings, &tile, &smc->densities[index], &smc->gradients[index], scratch,
+                          error);
+  }
+  return status;
 }
 
 /* By how much the steps of move k after a resampling are finer than the tuned ones. */
@@ -212,7 +253,7 @@ static poe_status smc_move_once(poei_smc *smc, size_t k, poe_error *error) {
   }
   smc->accepted += acceptance;
   smc->steps++;
-  if (smc->options.step_size == 0.0 && finer == 1.0) {
+  if (smc->options.step_size == 0.0 && finer == 1.0 && smc->kernel->target_acceptance > 0.0) {
     smc->settings.step_size *= exp(1.5 * (acceptance - smc->kernel->target_acceptance));
   }
   return status;
@@ -231,6 +272,12 @@ poe_status poei_smc_move(poei_smc *smc, poe_error *error) {
   bool settled = false;
   for (; k < moves && !poei_monitor_stopped(&smc->options.monitor); k++) {
     poe_status status = smc_move_once(smc, k, error);
+    if (status == POE_OK && k == SMC_QUICK) {
+      status = poei_smc_fan_find(smc, error);
+    }
+    if (status == POE_OK && k >= SMC_QUICK) {
+      status = poei_smc_fan_move(smc, error);
+    }
     if (status == POE_OK && !settled) {
       status = smc_memory(smc, &memory, error);
     }

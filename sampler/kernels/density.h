@@ -5,7 +5,17 @@
 #include "sampler/kernel.h"
 
 /* Uses of randomness within a step: offsets to the site of the step's address. */
-enum { POEI_SITE_NOISE, POEI_SITE_ACCEPT, POEI_SITE_LENGTH, POEI_SITE_RETRY, POEI_SITE_DILATES, POEI_SITE_DILATION };
+enum {
+  POEI_SITE_NOISE,
+  POEI_SITE_ACCEPT,
+  POEI_SITE_LENGTH,
+  POEI_SITE_RETRY,
+  POEI_SITE_DILATES,
+  POEI_SITE_DILATION,
+  POEI_SITE_PROPOSAL,
+  POEI_SITE_SCAN,
+  POEI_SITE_VALUE /* and all above it: gibbs, one for each coordinate */
+};
 
 /* Scratch that poei_density_eval needs for n rows; `want` as in POE_WANT_. */
 size_t poei_density_scratch(const poei_density *density, unsigned want, size_t n);

@@ -135,7 +135,9 @@ path path_make(int which) {
     return path_funnel("funnel", 5, 10.0);
   case 9:
     return path_pole("pole", 1, 0.6, 0.062);
-  default:
+  case 10:
     return path_pole("mild poles", 2, 1.5, 0.43);
+  default:
+    return path_funnel("funnel in 8 dimensions", 8, 10.0);
   }
 }

@@ -4,7 +4,7 @@
 
 #include "tests/sampler/targets.h"
 
-enum { PATHS = 11 };
+enum { PATHS = 12 };
 
 typedef struct path {
   const char *name;
