@@ -42,6 +42,9 @@ static poe_status list_summed(const poei_discrete *discrete, unsigned char *summ
   for (size_t v = 0; v < n; v++) {
     summed[v] = v < discrete->dim;
   }
+  for (size_t k = 0; k < discrete->n_maximised; k++) {
+    summed[discrete->maximised[k]] = 1;
+  }
   poe_status status = poei_field_determine(discrete->graph, summed, error);
   *count = 0;
   for (size_t v = 0; v < n; v++) {
@@ -60,14 +63,23 @@ static bool has_continuous(const poe_traits *traits) {
   return false;
 }
 
-/* A graph of the expert and a junction of it, run; of marginals, the discrete coordinates of a mixed one. */
-static poe_status solve(const poe_expert *expert, const poei_plan_options *options, poei_junction_goal goal,
+/* What is asked of a graph. */
+typedef enum question {
+  MARGINALS, /* of a mixed expert those of the discrete coordinates           */
+  BEST,      /* the most probable values                                      */
+  BEST_JOINT /* together with values of what profiles are maximised over      */
+} question;
+
+/* A graph of the expert and a junction of it, run. */
+static poe_status solve(const poe_expert *expert, const poei_plan_options *options, question asked,
                         poei_discrete **discrete, poei_junction **junction, poe_error *error) {
+  poei_junction_goal goal = asked == MARGINALS ? POEI_JUNCTION_DRAWS : POEI_JUNCTION_BEST;
   poei_discrete *graph = NULL;
   poei_junction *tree = NULL;
-  poe_status status = has_continuous(poe_expert_traits(expert)) && goal != POEI_JUNCTION_BEST
+  poe_status status = has_continuous(poe_expert_traits(expert)) && asked == MARGINALS
                           ? poei_discrete_beside(expert, options, &graph, error)
-                          : poei_discrete_open(expert, options, &graph, error);
+                      : asked == BEST_JOINT ? poei_discrete_open_best(expert, options, &graph, error)
+                                            : poei_discrete_open(expert, options, &graph, error);
   unsigned char *summed = NULL;
   size_t count = 0;
   if (status == POE_OK && goal == POEI_JUNCTION_BEST) {
@@ -250,7 +262,7 @@ static poe_status find_marginals(const poei_plan *plan, const poei_plan_options 
   } else if (status == POE_OK && plan->sampler != NULL && poei_elimination_parts(plan->sampler, &discrete, &junction)) {
     status = from_junction(discrete, junction, &made, error);
   } else if (status == POE_OK && has_discrete(poe_expert_traits(plan->expert))) {
-    status = solve(plan->expert, options, POEI_JUNCTION_DRAWS, &own, &tree, error);
+    status = solve(plan->expert, options, MARGINALS, &own, &tree, error);
     status = status == POE_OK ? from_junction(own, tree, &made, error) : status;
   }
   poei_junction_destroy(tree);
@@ -271,25 +283,61 @@ poe_status poei_plan_marginals(const poei_plan *plan, const poei_plan_options *o
 
 /* ---- the most probable values ---- */
 
+/* Row x[n] as one of the best points, unless it is there already (with another value of what is maximised over). */
+static void take_best(const poei_discrete *discrete, const size_t *value, double log_value, size_t *found, double *x,
+                      double *log_density) {
+  double *own = x + *found * discrete->dim;
+  for (size_t j = 0; j < discrete->dim; j++) {
+    own[j] = discrete->low[j] + (double)value[j];
+  }
+  for (size_t i = 0; i < *found; i++) {
+    if (memcmp(x + i * discrete->dim, own, discrete->dim * sizeof *own) == 0) {
+      return;
+    }
+  }
+  log_density[(*found)++] = log_value;
+}
+
+/* The best k points among the best `count` of the junction; *all: there are no more than these. */
+static poe_status list_best(const poei_discrete *discrete, const poei_junction *junction, size_t k, size_t count,
+                            size_t *found, double *x, double *log_density, bool *all, poe_error *error) {
+  size_t n = poei_field_variables(discrete->graph), total, got = 0;
+  size_t *value = poei_mul_size(count, n, &total) ? poei_alloc(total, sizeof *value) : NULL;
+  double *level = poei_alloc(count, sizeof *level);
+  poe_status status = value == NULL || level == NULL ? no_memory(error)
+                                                     : poei_junction_best(junction, count, &got, value, level, error);
+  *found = 0;
+  for (size_t i = 0; i < got && *found < k && status == POE_OK; i++) {
+    take_best(discrete, value + i * n, level[i], found, x, log_density);
+  }
+  *all = got < count;
+  poei_free(value);
+  poei_free(level);
+  return status;
+}
+
 poe_status poei_plan_best(const poei_plan *plan, const poei_plan_options *options, size_t k, size_t *found, double *x,
                           double *log_density, poe_error *error) {
+  enum { MOST_TIMES = 1 << 10, MOST_NUMBERS = 1 << 24 };
   poei_plan_options all = complete(options);
   poei_discrete *discrete = NULL;
   poei_junction *junction = NULL;
-  size_t *value = NULL, count = 0, total;
-  poe_status status = solve(plan->expert, &all, POEI_JUNCTION_BEST, &discrete, &junction, error);
-  if (status == POE_OK) {
-    size_t n = poei_field_variables(discrete->graph);
-    value = poei_mul_size(k, n, &total) ? poei_alloc(total, sizeof *value) : NULL;
-    status = value == NULL ? no_memory(error) : poei_junction_best(junction, k, &count, value, log_density, error);
-    for (size_t i = 0; i < count && status == POE_OK; i++) {
-      for (size_t j = 0; j < discrete->dim; j++) {
-        x[i * discrete->dim + j] = discrete->low[j] + (double)value[i * n + j];
-      }
+  poe_error joint = {0};
+  bool complete_list = false;
+  poe_status status = solve(plan->expert, &all, BEST, &discrete, &junction, error);
+  if (status == POE_E_CAPABILITY) { /* max_x max_h is bound to no order */
+    status = solve(plan->expert, &all, BEST_JOINT, &discrete, &junction, &joint);
+    if (status != POE_OK && status != POE_E_CAPABILITY) {
+      *error = joint;
     }
-    *found = status == POE_OK ? count : 0;
   }
-  poei_free(value);
+  for (size_t times = 1; times <= MOST_TIMES && status == POE_OK; times *= 2) {
+    status = list_best(discrete, junction, k, k * times, found, x, log_density, &complete_list, error);
+    if (*found == k || complete_list || discrete->n_maximised == 0 ||
+        2 * k * times > MOST_NUMBERS / poei_field_variables(discrete->graph)) {
+      break;
+    }
+  }
   poei_junction_destroy(junction);
   poei_discrete_destroy(discrete);
   return status;

@@ -16,14 +16,19 @@
 typedef struct poei_discrete {
   poei_field *graph; /* its first dim variables are the coordinates, in order          */
   size_t dim;
-  size_t hidden; /* variables with two values or more that are no coordinates       */
-  double *low;   /* [dim] the smallest value of each coordinate; the graph's 0      */
+  size_t hidden;                  /* variables with two values or more that are no coordinates       */
+  double *low;                    /* [dim] the smallest value of each coordinate; the graph's 0      */
+  size_t n_maximised, *maximised; /* hidden variables that are to be maximised over, not summed       */
 } poei_discrete;
 
 /* POE_E_CAPABILITY, saying why, when the target is no such graph; POE_E_IMPROPER, naming a state, when a divisor is 0
  * where the rest is not. Limits and names are those of the options. */
 poe_status poei_discrete_open(const poe_expert *target, const poei_plan_options *options, poei_discrete **out,
                               poe_error *error);
+/* The same for the most probable values: latent variables of profiles may be variables of the graph, to be maximised
+ * over with the coordinates. */
+poe_status poei_discrete_open_best(const poe_expert *target, const poei_plan_options *options, poei_discrete **out,
+                                   poe_error *error);
 /* The same of a target with continuous coordinates, over the discrete ones alone: POE_E_CAPABILITY when a factor reads
  * both kinds. */
 poe_status poei_discrete_beside(const poe_expert *target, const poei_plan_options *options, poei_discrete **out,
@@ -79,7 +84,9 @@ void poei_marginals_place(const poei_marginals *part, const size_t *index, poei_
 
 /* The k most probable points of an all-discrete target, best first: *found rows of x[k, dim] and log_density[k]; fewer
  * when fewer have positive density. Hidden variables are summed out before anything is maximised, but for those that
- * the coordinates determine. POE_E_CAPABILITY, saying why, when that cannot be done exactly; POE_E_EMPTY. */
+ * the coordinates determine. Where a profile's latent variables cannot go before the coordinates, they are maximised
+ * over with them; then there are fewer points, too, when they share very many of the best values with one another.
+ * POE_E_CAPABILITY, saying why, when that cannot be done exactly; POE_E_EMPTY. */
 poe_status poei_plan_best(const poei_plan *plan, const poei_plan_options *options, size_t k, size_t *found, double *x,
                           double *log_density, poe_error *error);
 

@@ -46,6 +46,7 @@ void poei_opener_free(poei_opener *opener) {
   poei_free(opener->low);
   poei_free(opener->positive);
   poei_free(opener->doubtful);
+  poei_free(opener->maximised);
   poei_field_destroy(opener->graph);
 }
 
@@ -186,6 +187,14 @@ poe_status poei_opener_hidden(poei_opener *opener, size_t values, double low, co
   }
   status = poei_opener_factor(opener, 2, scope, share, 1.0, NULL, NULL, error);
   poei_free(share);
+  return status;
+}
+
+poe_status poei_opener_maximised(poei_opener *opener, size_t variable, poe_error *error) {
+  void *array = opener->maximised;
+  poe_status status =
+      append(&array, &opener->n_maximised, &opener->maximised_capacity, sizeof variable, &variable, error);
+  opener->maximised = array;
   return status;
 }
 

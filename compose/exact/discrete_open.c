@@ -108,28 +108,29 @@ static poe_status open_mixture(poei_opener *opener, const poe_expert *expert, co
   return status;
 }
 
-/* How many copies of child^beta, each with latent coordinates of its own, make a marginal to this power: exponent /
- * beta where that is a whole number; 0 when there is no such number or a latent coordinate has no finite range. */
-static size_t copies(const poe_expert *expert, double exponent) {
-  double beta = poei_marginal_beta(expert);
+static bool has_finite_latents(const poe_expert *expert) {
   const poe_support *support = poe_expert_traits(poei_node_child(expert, 0))->support;
   for (size_t k = 0; k < poei_marginal_count(expert); k++) {
     const poe_support *own = &support[poei_marginal_latent(expert)[k]];
     if (own->kind != POE_DISCRETE || poei_support_states(own) == 0 || poei_support_states(own) > MOST_VALUES) {
-      return 0;
+      return false;
     }
   }
-  return isfinite(beta) ? poei_opener_times(exponent / beta) : 0;
+  return true;
 }
 
-static poe_status open_marginal(poei_opener *opener, const poe_expert *expert, const size_t *place, double exponent,
-                                const poei_gate *gate, poe_error *error) {
+/* How many copies of child^beta, each with latent coordinates of its own, make a marginal to this power: exponent /
+ * beta where that is a whole number; 0 when there is no such number or a latent coordinate has no finite range. */
+static size_t copies(const poe_expert *expert, double exponent) {
+  double beta = poei_marginal_beta(expert);
+  return has_finite_latents(expert) && isfinite(beta) ? poei_opener_times(exponent / beta) : 0;
+}
+
+/* The child with the marginal's latent coordinates as variables of their own, `times` times. */
+static poe_status open_latents(poei_opener *opener, const poe_expert *expert, const size_t *place, size_t times,
+                               double exponent, const poei_gate *gate, poe_error *error) {
   const poe_expert *child = poei_node_child(expert, 0);
   const poe_traits *traits = poe_expert_traits(child);
-  size_t times = copies(expert, exponent);
-  if (times == 0) {
-    return poei_opener_tabulate(opener, expert, place, exponent, gate, error);
-  }
   size_t *own = poei_alloc(traits->dim, sizeof *own);
   poe_status status = own == NULL ? no_memory(error) : POE_OK;
   for (size_t j = 0; status == POE_OK && j < poe_expert_traits(expert)->dim; j++) {
@@ -140,12 +141,41 @@ static poe_status open_marginal(poei_opener *opener, const poe_expert *expert, c
       const poe_support *support = &traits->support[poei_marginal_latent(expert)[k]];
       status = poei_opener_hidden(opener, poei_support_states(support), support->low, gate,
                                   &own[poei_marginal_latent(expert)[k]], error);
+      if (status == POE_OK && isinf(poei_marginal_beta(expert))) {
+        status = poei_opener_maximised(opener, own[poei_marginal_latent(expert)[k]], error);
+      }
     }
     if (status == POE_OK) {
-      status = open_expert(opener, child, own, poei_marginal_beta(expert), gate, error);
+      status = open_expert(opener, child, own, exponent, gate, error);
     }
   }
   poei_free(own);
+  return status;
+}
+
+static poe_status open_marginal(poei_opener *opener, const poe_expert *expert, const size_t *place, double exponent,
+                                const poei_gate *gate, poe_error *error) {
+  size_t times = copies(expert, exponent);
+  if (times > 0) {
+    return open_latents(opener, expert, place, times, poei_marginal_beta(expert), gate, error);
+  }
+  if (opener->maxima && isinf(poei_marginal_beta(expert)) && exponent > 0.0 && gate == NULL &&
+      has_finite_latents(expert)) { /* the largest value of all: max_x max_h */
+    return open_latents(opener, expert, place, 1, exponent, NULL, error);
+  }
+  poe_error why = {0};
+  poe_status status =
+      has_finite_latents(expert) ? poei_opener_reduce(opener, expert, place, exponent, gate, &why) : POE_E_CAPABILITY;
+  if (status != POE_E_CAPABILITY) {
+    if (status != POE_OK) {
+      *error = why;
+    }
+    return status;
+  }
+  status = poei_opener_tabulate(opener, expert, place, exponent, gate, error);
+  if (status == POE_E_CAPABILITY && why.message[0] != '\0') {
+    *error = why;
+  }
   return status;
 }
 
@@ -215,6 +245,7 @@ void poei_discrete_destroy(poei_discrete *discrete) {
   if (discrete != NULL) {
     poei_field_destroy(discrete->graph);
     poei_free(discrete->low);
+    poei_free(discrete->maximised);
     poei_free(discrete);
   }
 }
@@ -247,6 +278,11 @@ static poe_status publish(poei_opener *opener, size_t dim, poei_discrete **out, 
     return no_memory(error);
   }
   made->dim = dim;
+  if (opener->n_maximised > 0) {
+    made->maximised = opener->maximised;
+    made->n_maximised = opener->n_maximised;
+    opener->maximised = NULL;
+  }
   made->graph = opener->graph;
   opener->graph = NULL;
   for (size_t v = dim; v < poei_field_variables(made->graph); v++) {
@@ -256,10 +292,10 @@ static poe_status publish(poei_opener *opener, size_t dim, poei_discrete **out, 
   return POE_OK;
 }
 
-poe_status poei_discrete_open(const poe_expert *target, const poei_plan_options *options, poei_discrete **out,
-                              poe_error *error) {
+static poe_status open_whole(const poe_expert *target, const poei_plan_options *options, bool maxima,
+                             poei_discrete **out, poe_error *error) {
   const poe_traits *traits = poe_expert_traits(target);
-  poei_opener opener = {.options = options};
+  poei_opener opener = {.options = options, .maxima = maxima};
   size_t *place = poei_alloc(traits->dim, sizeof *place);
   poe_status status = place == NULL ? no_memory(error) : poei_field_create(&opener.graph, error);
   for (size_t j = 0; j < traits->dim && status == POE_OK; j++) {
@@ -277,6 +313,16 @@ poe_status poei_discrete_open(const poe_expert *target, const poei_plan_options 
   poei_opener_free(&opener);
   poei_free(place);
   return status;
+}
+
+poe_status poei_discrete_open(const poe_expert *target, const poei_plan_options *options, poei_discrete **out,
+                              poe_error *error) {
+  return open_whole(target, options, false, out, error);
+}
+
+poe_status poei_discrete_open_best(const poe_expert *target, const poei_plan_options *options, poei_discrete **out,
+                                   poe_error *error) {
+  return open_whole(target, options, true, out, error);
 }
 
 /* Factors with the tables value[i] (NULL: 1 everywhere) over scope[i] of the target's coordinates. */

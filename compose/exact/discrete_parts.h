@@ -31,6 +31,9 @@ typedef struct poei_opener {
   unsigned char *positive; /* [factors] 1: not a divisor */
   size_t n_doubtful, doubtful_capacity;
   size_t *doubtful; /* divisors that are 0 somewhere */
+  bool maxima;      /* the largest value is wanted: profiles' latent variables may be variables of the graph */
+  size_t n_maximised, maximised_capacity;
+  size_t *maximised; /* those that are */
   size_t n_known, known_capacity;
   poei_known *known; /* [known_capacity] open addressing */
 } poei_opener;
@@ -50,6 +53,13 @@ poe_status poei_opener_again(poei_opener *opener, size_t n, const size_t *variab
 /* One more variable to be summed over. Where the gate is closed it sums to 1. */
 poe_status poei_opener_hidden(poei_opener *opener, size_t values, double low, const poei_gate *gate, size_t *variable,
                               poe_error *error);
+/* Notes that a hidden variable is to be maximised over. */
+poe_status poei_opener_maximised(poei_opener *opener, size_t variable, poe_error *error);
+/* Multiplies by a power of a marginal or profile over discrete coordinates at place[dim]: its latent coordinates are
+ * eliminated at once, and what is left are factors over the others (discrete_latents.c). POE_E_CAPABILITY, naming the
+ * treewidth, when these are too large. */
+poe_status poei_opener_reduce(poei_opener *opener, const poe_expert *expert, const size_t *place, double exponent,
+                              const poei_gate *gate, poe_error *error);
 /* 0 where a coordinate is outside its support, if the variable has such values. */
 poe_status poei_opener_box(poei_opener *opener, size_t variable, const poe_support *support, double exponent,
                            const poei_gate *gate, poe_error *error);

@@ -106,6 +106,13 @@ poe_status poei_junction_marginals(const poei_junction *junction, double *p, poe
 poe_status poei_junction_best(const poei_junction *junction, size_t k, size_t *found, size_t *x, double *log_value,
                               poe_error *error);
 
+/* The graph with variables eliminated: those of phase[v] 0 by sums, then those of phase 1 by (1/beta) log sum
+ * exp(beta log .), or by maxima where beta is infinite; those of phase 2 stay. The variables keep their numbers; one
+ * that is gone has a single value, 0. Where nothing is possible some factor says so. POE_E_CAPABILITY beyond the byte
+ * limit, naming the treewidth: phases bind the order. */
+poe_status poei_field_reduce(const poei_field *graph, const unsigned char *phase, double beta, size_t byte_limit,
+                             poei_field **out, poe_error *error);
+
 /* log of the sum of p over all variables but keep[n] (all different): out[product of their cardinality], first
  * slowest; -inf where nothing is possible. Errors as for poei_junction_run. */
 poe_status poei_field_project(const poei_field *graph, size_t byte_limit, size_t n, const size_t *keep, double *out,

@@ -13,7 +13,7 @@
 
 typedef struct descent {
   poei_junction part; /* the junction, with buckets of its own */
-  poei_visit *visit;
+  poei_bucket_visit *visit;
   void *context;
 } descent;
 
@@ -125,7 +125,8 @@ static poe_status descend(descent *run, size_t from, size_t to, double limit, po
   return status == POE_OK ? descend(run, from, half, limit, error) : status;
 }
 
-poe_status poei_junction_descend(const poei_junction *junction, poei_visit *visit, void *context, poe_error *error) {
+poe_status poei_junction_descend(const poei_junction *junction, poei_bucket_visit *visit, void *context,
+                                 poe_error *error) {
   size_t n = junction->order.eliminated;
   if (junction->kept || n == 0) {
     return visit(context, junction, 0, n, error);

@@ -215,9 +215,11 @@ poe_status poei_junction_rest(poei_junction *junction, size_t *n, poei_potential
 poe_status poei_bucket_eliminate(poei_junction *junction, size_t p, size_t first_freed, poe_error *error);
 
 /* Reads the buckets from .. to - 1 of a part of the tree, all of whose inputs and messages are there. */
-typedef poe_status poei_visit(void *context, const poei_junction *part, size_t from, size_t to, poe_error *error);
+typedef poe_status poei_bucket_visit(void *context, const poei_junction *part, size_t from, size_t to,
+                                     poe_error *error);
 /* Visits all positions of a junction that was run for DRAWS or BEST, the last stretch first (junction_descend.c). */
-poe_status poei_junction_descend(const poei_junction *junction, poei_visit *visit, void *context, poe_error *error);
+poe_status poei_junction_descend(const poei_junction *junction, poei_bucket_visit *visit, void *context,
+                                 poe_error *error);
 /* Bytes held at one time by a descent that keeps to the limit, or the least that one can do with. */
 double poei_descent_bytes(const poei_junction *junction, double limit);
 

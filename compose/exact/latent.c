@@ -16,22 +16,23 @@ static size_t replicas(const poei_part *part) {
   return r >= 1.0 && r <= (double)MOST_REPLICAS && r == floor(r) ? (size_t)r : 0;
 }
 
-/* Is a factor's joint density to stand for it? A marginal that cannot be evaluated, or only by integrating at every
- * point, and then where there are replicas. */
-static bool is_latent(const poei_part *part) {
+/* Is a factor's joint density to stand for it? A marginal that cannot be evaluated, or only by integrating (or, when
+ * `eliminated`, by eliminating) at every point, and then where there are replicas. */
+static bool is_latent(const poei_part *part, bool eliminated) {
   if (poei_node_kind_of(part->expert) != POEI_NODE_marginal) {
     return false;
   }
-  size_t points = poei_marginal_points(part->expert);
-  return points == 0 || (poei_marginal_integrates(part->expert) && replicas(part) > 0);
+  bool through = eliminated && poei_marginal_value(part->expert) != NULL;
+  return poei_marginal_points(part->expert) == 0 ||
+         ((poei_marginal_integrates(part->expert) || through) && replicas(part) > 0);
 }
 
 /* Coordinates that the replicas add, SIZE_MAX when one factor cannot have any. */
-static size_t added_coordinates(const poei_parts *parts, const char **why) {
+static size_t added_coordinates(const poei_parts *parts, bool eliminated, const char **why) {
   size_t added = 0;
   for (size_t i = 0; i < parts->n; i++) {
     const poei_part *part = &parts->item[i];
-    if (!is_latent(part)) {
+    if (!is_latent(part, eliminated)) {
       continue;
     }
     size_t r = replicas(part), more = 0;
@@ -66,7 +67,8 @@ static poe_status add_replicas(const poei_part *part, size_t *next, size_t *inde
   return status;
 }
 
-poe_status poei_latent_joint(const poe_expert *target, poe_expert **joint, const char **why, poe_error *error) {
+static poe_status join(const poe_expert *target, bool eliminated, poe_expert **joint, const char **why,
+                       poe_error *error) {
   poei_parts parts;
   const char *reason = NULL;
   *joint = NULL;
@@ -74,10 +76,11 @@ poe_status poei_latent_joint(const poe_expert *target, poe_expert **joint, const
   if (status != POE_OK) {
     return status;
   }
-  size_t added = added_coordinates(&parts, &reason), dim = parts.dim, widest = 0;
+  size_t added = added_coordinates(&parts, eliminated, &reason), dim = parts.dim, widest = 0;
   if (added != 0 && added != SIZE_MAX) {
     for (size_t i = 0; i < parts.n; i++) {
-      size_t own = is_latent(&parts.item[i]) ? poe_expert_traits(poei_node_child(parts.item[i].expert, 0))->dim : 0;
+      const poei_part *part = &parts.item[i];
+      size_t own = is_latent(part, eliminated) ? poe_expert_traits(poei_node_child(part->expert, 0))->dim : 0;
       widest = own > widest ? own : widest;
     }
     poei_parts whole = {.dim = dim + added, .constant = parts.constant, .variance = parts.variance};
@@ -85,8 +88,9 @@ poe_status poei_latent_joint(const poe_expert *target, poe_expert **joint, const
     status = index == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory") : POE_OK;
     for (size_t i = 0; i < parts.n && status == POE_OK; i++) {
       const poei_part *part = &parts.item[i];
-      status = is_latent(part) ? add_replicas(part, &next, index, &whole, error)
-                               : poei_parts_add(&whole, part->expert, part->n, part->index, part->exponent, error);
+      status = is_latent(part, eliminated)
+                   ? add_replicas(part, &next, index, &whole, error)
+                   : poei_parts_add(&whole, part->expert, part->n, part->index, part->exponent, error);
     }
     if (status == POE_OK) {
       status = poei_parts_close(&whole, joint, error);
@@ -99,6 +103,14 @@ poe_status poei_latent_joint(const poe_expert *target, poe_expert **joint, const
   }
   poei_parts_free(&parts);
   return status;
+}
+
+poe_status poei_latent_joint(const poe_expert *target, poe_expert **joint, const char **why, poe_error *error) {
+  return join(target, false, joint, why, error);
+}
+
+poe_status poei_latent_joint_whole(const poe_expert *target, poe_expert **joint, poe_error *error) {
+  return join(target, true, joint, NULL, error);
 }
 
 /* ---- mixed targets ---- */

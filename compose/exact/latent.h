@@ -11,10 +11,13 @@
  * latent coordinates of its own (replicas of the state). *joint stays NULL when there is no such factor, r is not a
  * whole number, or a maximum is taken; then *why (static text, NULL allowed) says what stands in the way. */
 poe_status poei_latent_joint(const poe_expert *target, poe_expert **joint, const char **why, poe_error *error);
+/* The same with marginals that are eliminated at every point opened, too. */
+poe_status poei_latent_joint_whole(const poe_expert *target, poe_expert **joint, poe_error *error);
 
 /* POE_E_CAPABILITY for a target that cannot be evaluated: names the marginal in the way, its beta and exponent, whether
- * it can be drawn from instead, and if not what would do. */
-poe_status poei_latent_refuse(const poe_expert *target, poe_error *error);
+ * it can be drawn from instead, and if not what would do. byte_limit: of the tables of elimination, 0 for the default.
+ */
+poe_status poei_latent_refuse(const poe_expert *target, size_t byte_limit, poe_error *error);
 
 /* A mixed target by its continuous marginal. Owned; released with poei_mixed_free. */
 typedef struct poei_mixed {

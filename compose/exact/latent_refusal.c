@@ -4,12 +4,28 @@
 #include <stdio.h>
 
 #include "compose/exact/latent.h"
+#include "compose/exact/summed.h"
 #include "compose/exact/tree.h"
 
 enum { MOST_COPIES = 64 };
 
-/* What is in the way of values. */
-static const char *obstacle(const poe_expert *marginal, char *text, size_t size) {
+/* Why discrete latent coordinates are not eliminated at every point; empty where they have no such way at all. */
+static void no_elimination(const poe_expert *marginal, size_t byte_limit, poe_error *why) {
+  poei_plan_options options;
+  poe_expert *value = NULL;
+  poei_plan_options_default(&options);
+  options.byte_limit = byte_limit > 0 ? byte_limit : options.byte_limit;
+  poe_status status =
+      poei_summed_over(poei_node_child(marginal, 0), poei_marginal_count(marginal), poei_marginal_latent(marginal),
+                       poei_marginal_beta(marginal), &options, &value, why);
+  if (status == POE_OK) { /* it was not tried: the tree is as written */
+    why->message[0] = '\0';
+  }
+  poe_expert_release(value);
+}
+
+/* What is in the way of values. *hint: what would do, empty for nothing in particular. */
+static const char *obstacle(const poe_expert *marginal, size_t byte_limit, char *text, size_t size, poe_error *hint) {
   const poe_support *support = poe_expert_traits(poei_node_child(marginal, 0))->support;
   size_t n = poei_marginal_count(marginal), continuous = 0;
   double states = 1.0;
@@ -19,7 +35,12 @@ static const char *obstacle(const poe_expert *marginal, char *text, size_t size)
     continuous += own->kind != POE_DISCRETE;
     states *= own->kind != POE_DISCRETE ? 1.0 : values == 0 ? INFINITY : (double)values;
   }
-  if (!poei_expert_can(poei_node_child(marginal, 0), POE_CAN_EVAL)) {
+  if (continuous == 0 && isfinite(states)) {
+    no_elimination(marginal, byte_limit, hint);
+  }
+  if (hint->message[0] != '\0') {
+    snprintf(text, size, "its discrete latent coordinates have %.3g joint values, and %s", states, hint->message);
+  } else if (!poei_expert_can(poei_node_child(marginal, 0), POE_CAN_EVAL)) {
     snprintf(text, size, "what is in it cannot be evaluated");
   } else if (continuous > 2) {
     snprintf(text, size,
@@ -38,11 +59,12 @@ static bool is_whole(double copies) {
 }
 
 /* Says why the factor M^exponent cannot be drawn with copies of its latent coordinates either. */
-static poe_status refuse(const poe_expert *marginal, double exponent, poe_error *error) {
+static poe_status refuse(const poe_expert *marginal, double exponent, size_t byte_limit, poe_error *error) {
   double beta = poei_marginal_beta(marginal), copies = exponent / beta;
   const char *word = isinf(beta) ? "profile" : "marginal";
-  char why[160], than[64];
-  obstacle(marginal, why, sizeof why);
+  char why[400], than[64];
+  poe_error hint = {0};
+  obstacle(marginal, byte_limit, why, sizeof why, &hint);
   snprintf(than, sizeof than, isinf(beta) ? "" : " at beta = %g", beta);
   if (is_whole(copies)) {
     poe_error_set(error, POE_E_CAPABILITY, "a `%s`%s cannot be evaluated: %s", word, than, why);
@@ -71,10 +93,15 @@ static poe_status refuse(const poe_expert *marginal, double exponent, poe_error 
                   word, than, exponent, why, copies);
     poe_error_hint(error, "beta = %g (or the power %g) makes it %g", exponent / whole, beta * whole, whole);
   }
+  if (hint.hint[0] != '\0') {
+    char other[POE_ERROR_HINT_SIZE];
+    snprintf(other, sizeof other, "%s", error->hint);
+    poe_error_hint(error, "%s; or %s", hint.hint, other);
+  }
   return POE_E_CAPABILITY;
 }
 
-poe_status poei_latent_refuse(const poe_expert *target, poe_error *error) {
+poe_status poei_latent_refuse(const poe_expert *target, size_t byte_limit, poe_error *error) {
   poei_parts parts;
   const poei_part *worst = NULL;
   poe_status status = poei_parts_open(target, POEI_OPEN_ALL, &parts, NULL, error);
@@ -89,7 +116,7 @@ poe_status poei_latent_refuse(const poe_expert *target, poe_error *error) {
     }
   }
   if (worst != NULL) {
-    status = refuse(worst->expert, worst->exponent, error);
+    status = refuse(worst->expert, worst->exponent, byte_limit, error);
   } else { /* a family without values, or a marginal deeper inside: in a mixture, say */
     poe_error_set(error, POE_E_CAPABILITY,
                   "the log-density of the target cannot be evaluated: something inside of it has no values");

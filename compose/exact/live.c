@@ -1,7 +1,8 @@
 /* Making a junction tree of which a part is live (see live.h).
  *
  * Two orders are looked at: any, and one in which the variables that live tables read go last, so that the rest is
- * eliminated once onto them. The one with less work at every point is taken.
+ * eliminated once onto them. The one with less work at every point is taken. Where some variables must go first there
+ * is one order, with these in front.
  */
 #include "compose/exact/live.h"
 
@@ -21,6 +22,8 @@ typedef struct maker {
   size_t n;
   const size_t *factor; /* [n] live ones                                      */
   size_t *which;        /* [graph factors] number among the live, SIZE_MAX: no */
+  double beta;
+  const unsigned char *first; /* [graph variables] 1: summed plainly, before the others; NULL: no order is called for */
   poei_elimination order;
 } maker;
 
@@ -67,9 +70,11 @@ static void weigh(const maker *make, const poei_elimination *order, unsigned cha
 static poe_status too_large(const poei_junction_size *size, size_t byte_limit, poe_error *error) {
   char needed[32], allowed[32];
   poe_error_set(error, POE_E_CAPABILITY,
-                "eliminating the discrete coordinates needs %s%s of tables, and %s are allowed: treewidth %zu",
+                "eliminating the discrete coordinates needs %s%s of tables, and %s are allowed: treewidth %s%zu",
                 size->at_least ? "at least " : "", poei_bytes_text(size->bytes, needed, sizeof needed),
-                poei_bytes_text((double)byte_limit, allowed, sizeof allowed), size->width);
+                poei_bytes_text((double)byte_limit, allowed, sizeof allowed), size->at_least ? "at least " : "",
+                size->width);
+  poe_error_hint(error, "--table-bytes allows more (now %s)", allowed);
   return POE_E_CAPABILITY;
 }
 
@@ -80,13 +85,16 @@ static poe_status choose_order(maker *make, size_t byte_limit, poei_region *regi
   poei_elimination order[2] = {{0}, {0}};
   double best = INFINITY;
   poe_status status = phase == NULL || live == NULL ? no_memory(error) : POE_OK;
-  for (size_t i = 0; i < make->n && status == POE_OK; i++) {
+  for (size_t i = 0; i < make->n && status == POE_OK && make->first == NULL; i++) {
     const poei_field_factor_data *factor = &graph->factor[make->factor[i]];
     for (size_t k = 0; k < factor->n; k++) {
       phase[factor->variable[k]] = 1;
     }
   }
-  for (size_t o = 0; o < 2 && status == POE_OK; o++) {
+  for (size_t v = 0; v < graph->n && status == POE_OK && make->first != NULL; v++) {
+    phase[v] = make->first[v] ? 0 : 1;
+  }
+  for (size_t o = make->first == NULL ? 0 : 1; o < 2 && status == POE_OK; o++) {
     status = poei_elimination_find(graph, o == 0 ? NULL : phase, byte_limit, region, &order[o], error);
     if (status == POE_OK && order[o].found) {
       double all, work;
@@ -99,7 +107,7 @@ static poe_status choose_order(maker *make, size_t byte_limit, poei_region *regi
     }
   }
   if (status == POE_OK && isinf(best)) {
-    status = too_large(&order[0].size, byte_limit, error);
+    status = too_large(&order[make->first == NULL ? 0 : 1].size, byte_limit, error);
   }
   poei_free(phase);
   poei_free(live);
@@ -173,6 +181,9 @@ static poe_status place_factor(poei_live *self, const maker *make, size_t f, siz
   const poei_field_factor_data *factor = &make->graph->factor[f];
   const poei_field_table_data *table = &make->graph->table[factor->table];
   size_t home = home_of(make->graph, &make->order, f), i = make->which[f];
+  if (i != SIZE_MAX) {
+    self->home[i] = home;
+  }
   for (size_t k = 0; k < factor->n; k++) {
     position[k] = make->order.position[factor->variable[k]];
   }
@@ -196,6 +207,7 @@ static poe_status pass_on(poei_live *self, const maker *make, size_t p, size_t *
                           double *message, poe_error *error) {
   poei_live_bucket *bucket = &self->bucket[p];
   size_t parent = make->order.parent[p];
+  bucket->parent = parent;
   if (!bucket->live) {
     double top = -INFINITY;
     poei_live_sum(bucket, bucket->base, message);
@@ -263,16 +275,19 @@ static poe_status fill(poei_live *self, const maker *make, poe_error *error) {
 static poe_status open_tables(poei_live *self, const maker *make, poe_error *error) {
   const poei_field *graph = make->graph;
   self->table_start = poei_region_take(&self->region, make->n, sizeof *self->table_start);
+  self->home = poei_region_take(&self->region, make->n, sizeof *self->home);
   self->loose = poei_region_take(&self->region, make->n, sizeof *self->loose);
   self->position = poei_region_copy(&self->region, make->order.position, graph->n, sizeof *self->position);
   self->value_start = poei_region_take(&self->region, graph->n, sizeof *self->value_start);
   self->value_count = poei_region_copy(&self->region, graph->cardinality, graph->n, sizeof *self->value_count);
   self->bucket = poei_region_take(&self->region, make->order.n, sizeof *self->bucket);
-  if (self->table_start == NULL || self->loose == NULL || self->position == NULL || self->value_start == NULL ||
-      self->value_count == NULL || self->bucket == NULL) {
+  if (self->table_start == NULL || self->home == NULL || self->loose == NULL || self->position == NULL ||
+      self->value_start == NULL || self->value_count == NULL || self->bucket == NULL) {
     return no_memory(error);
   }
   self->n = make->order.n;
+  self->beta = make->beta;
+  self->ordered = make->first != NULL;
   self->n_tables = make->n;
   self->variables = graph->n;
   for (size_t v = 0; v < graph->n; v++) {
@@ -306,6 +321,7 @@ static poe_status build(poei_live *self, maker *make, size_t byte_limit, poe_err
     self->bucket[p].live = live[p];
     self->bucket[p].variable = make->order.variable[p];
     self->bucket[p].values = graph->cardinality[make->order.variable[p]];
+    self->bucket[p].beta = make->first != NULL && make->first[make->order.variable[p]] ? 1.0 : make->beta;
   }
   for (size_t p = 0; p < self->n && status == POE_OK; p++) {
     status = open_bucket(self, make, p, error);
@@ -320,9 +336,25 @@ static poe_status build(poei_live *self, maker *make, size_t byte_limit, poe_err
   return status;
 }
 
+/* Is there a variable that must go before others? */
+static bool is_ordered(const poei_field *graph, double beta, const unsigned char *first) {
+  bool ordered = false;
+  for (size_t v = 0; v < graph->n && first != NULL && beta != 1.0; v++) {
+    ordered = ordered || (first[v] && graph->cardinality[v] > 1);
+  }
+  return ordered;
+}
+
 poe_status poei_live_create(const poei_field *graph, size_t n, const size_t *factor, size_t byte_limit,
                             poei_live **live, poe_error *error) {
+  return poei_live_create_at(graph, n, factor, 1.0, NULL, byte_limit, live, error);
+}
+
+poe_status poei_live_create_at(const poei_field *graph, size_t n, const size_t *factor, double beta,
+                               const unsigned char *first, size_t byte_limit, poei_live **live, poe_error *error) {
   maker make = {.graph = graph, .n = n, .factor = factor, .which = poei_alloc(graph->n_factors, sizeof(size_t))};
+  make.beta = beta;
+  make.first = is_ordered(graph, beta, first) ? first : NULL;
   poei_live *self = poei_calloc(1, sizeof *self);
   poe_status status = make.which == NULL || self == NULL ? no_memory(error) : POE_OK;
   if (self != NULL) {

@@ -17,7 +17,8 @@ typedef struct poei_live_input {
 /* A variable, and the clique it is eliminated from: the message's axes (slowest first), then the variable. */
 typedef struct poei_live_bucket {
   bool live;
-  size_t variable;
+  size_t variable, parent;
+  double beta;                 /* of the sum over the variable; infinite: a maximum */
   size_t axes, states, values; /* of the message, of the message, of the variable                                */
   const size_t *axis;          /* [axes] positions                                                                */
   size_t *cardinality;         /* [axes]                                                                          */
@@ -37,6 +38,9 @@ struct poei_live {
   double constant;                               /* with what was eliminated once                               */
   size_t n_tables, tables;
   size_t *table_start; /* [n_tables]                           */
+  size_t *home;        /* [n_tables] bucket that reads it, POEI_NO_POSITION: none */
+  double beta;
+  bool ordered; /* not all variables go by the same operation */
   size_t n_loose;
   size_t *loose; /* [n_loose] starts of tables of one entry */
   size_t messages, all_messages;
@@ -58,7 +62,12 @@ static inline size_t poei_live_next(const poei_live_bucket *bucket, const size_t
 
 /* joint[states, values] += the table at `from`. */
 void poei_live_join(const poei_live_bucket *bucket, const size_t *stride, const double *from, double *joint);
-/* message[states] = log sum of each row of joint[states, values], which becomes the rows' probabilities. */
+/* message[states] = log sum of each row of joint[states, values] at the bucket's beta; the rows become probabilities.
+ */
 void poei_live_sum(const poei_live_bucket *bucket, double *joint, double *message);
+
+/* The joint table of a live bucket, its rows as probabilities: joint[states, values], message[states]. */
+void poei_live_contract(const poei_live_bucket *bucket, const double *table, const double *messages, double *joint,
+                        double *message);
 
 #endif

@@ -34,9 +34,31 @@ static void scatter(const poei_live_bucket *bucket, const size_t *stride, const 
   }
 }
 
+/* A row's largest value, and all probability on the first entry that has it; NaN where one is. */
+static double best_of(size_t values, double *row) {
+  size_t best = 0;
+  bool bad = false;
+  for (size_t a = 0; a < values; a++) {
+    bad = bad || isnan(row[a]);
+    best = row[a] > row[best] ? a : best;
+  }
+  double top = row[best];
+  for (size_t a = 0; a < values; a++) {
+    row[a] = a == best && top > -INFINITY ? 1.0 : 0.0;
+  }
+  if (bad) {
+    return NAN;
+  }
+  return top;
+}
+
 void poei_live_sum(const poei_live_bucket *bucket, double *joint, double *message) {
   size_t values = bucket->values, n = bucket->states * values;
-  for (size_t s = 0; s < bucket->states; s++) {
+  double beta = bucket->beta;
+  for (size_t s = 0; s < bucket->states && isinf(beta); s++) {
+    message[s] = best_of(values, joint + s * values);
+  }
+  for (size_t s = 0; s < bucket->states && !isinf(beta); s++) {
     double *row = joint + s * values, top = -INFINITY;
     for (size_t a = 0; a < values; a++) {
       top = row[a] > top ? row[a] : top;
@@ -44,8 +66,11 @@ void poei_live_sum(const poei_live_bucket *bucket, double *joint, double *messag
     message[s] = top;
     double shift = top == -INFINITY ? 0.0 : top;
     for (size_t a = 0; a < values; a++) {
-      row[a] -= shift;
+      row[a] = (row[a] - shift) * beta;
     }
+  }
+  if (isinf(beta)) {
+    return;
   }
   poei_vexp(joint, joint, n);
   for (size_t s = 0; s < bucket->states; s++) {
@@ -57,13 +82,12 @@ void poei_live_sum(const poei_live_bucket *bucket, double *joint, double *messag
     for (size_t a = 0; a < values; a++) {
       row[a] *= scale;
     }
-    message[s] += log(sum);
+    message[s] += log(sum) / beta;
   }
 }
 
-/* The joint table of a live bucket, its rows as probabilities: joint[states, values], message[states]. */
-static void contract(const poei_live_bucket *bucket, const double *table, const double *messages, double *joint,
-                     double *message) {
+void poei_live_contract(const poei_live_bucket *bucket, const double *table, const double *messages, double *joint,
+                        double *message) {
   memcpy(joint, bucket->base, bucket->states * bucket->values * sizeof *joint);
   for (size_t i = 0; i < bucket->n_inputs; i++) {
     const poei_live_input *input = &bucket->input[i];
@@ -95,7 +119,7 @@ double poei_live_log_z(const poei_live *live, const double *table, double *messa
       continue;
     }
     double *own = message + bucket->start, top = -INFINITY;
-    contract(bucket, table, message, joint, own);
+    poei_live_contract(bucket, table, message, joint, own);
     for (size_t s = 0; s < bucket->states; s++) {
       if (own[s] > top || isnan(own[s])) {
         top = own[s];
@@ -122,7 +146,7 @@ double poei_live_log_z(const poei_live *live, const double *table, double *messa
 static void joint_probabilities(const poei_live_bucket *bucket, const double *table, const double *message,
                                 const double *share, double *joint, double *room) {
   if (bucket->live) {
-    contract(bucket, table, message, joint, room);
+    poei_live_contract(bucket, table, message, joint, room);
   } else {
     memcpy(joint, bucket->base, bucket->states * bucket->values * sizeof *joint);
   }

@@ -11,7 +11,7 @@
  * over (barren nodes: Shachter 1986): the marginal of p(z) p(c | z) over c is p(z).
  *
  * Discrete latent coordinates that hang together and have too many joint values for the node to go through are
- * eliminated instead where the factors allow it.
+ * eliminated instead where the factors allow it: variables one after the other, at every point.
  */
 #include <math.h>
 #include <stdint.h>
@@ -299,45 +299,35 @@ static poe_status add_outside(const split *s, size_t *index, poei_parts *whole, 
   return status;
 }
 
-/* Latent values too many to be gone through, beside free coordinates that are all continuous? */
+/* Latent values too many to be gone through? */
 static bool is_summable(const poe_expert *expert) {
-  const poe_expert *child = poei_node_child(expert, 0);
-  const poe_support *support = poe_expert_traits(child)->support;
-  bool summable =
-      poei_marginal_points(expert) == 0 && isfinite(poei_marginal_beta(expert)) && poei_expert_can(child, POE_CAN_EVAL);
+  const poe_support *support = poe_expert_traits(poei_node_child(expert, 0))->support;
+  bool summable = poei_marginal_points(expert) == 0;
   for (size_t k = 0; k < poei_marginal_count(expert); k++) {
     summable = summable && poei_support_states(&support[poei_marginal_latent(expert)[k]]) > 0;
-  }
-  for (size_t j = 0; j < poe_expert_traits(expert)->dim; j++) {
-    summable = summable && support[poei_marginal_free(expert)[j]].kind == POE_CONTINUOUS;
   }
   return summable;
 }
 
-/* Sums them out by elimination at every point (summed.h); *out stays NULL where that cannot be done. */
+/* Eliminates them at every point (summed.h); *out stays NULL where that cannot be done. The marginal stays what it is,
+ * as a whole of discrete coordinates may be eliminated at once, latent ones and all. */
 static poe_status sum_out(const poe_expert *expert, const poei_plan_options *options, poe_expert **out, char **what,
                           poe_error *error) {
-  const poe_expert *child = poei_node_child(expert, 0);
-  double beta = poei_marginal_beta(expert), cold = 1.0 / beta;
-  size_t dim = poe_expert_traits(child)->dim;
-  poe_expert *warm = NULL, *summed = NULL, *marginal = NULL;
+  size_t n = poei_marginal_count(expert);
+  double beta = poei_marginal_beta(expert);
+  poe_expert *value = NULL;
   poe_error why = {0};
-  poe_status status = poei_product_create(dim, 1, &child, &beta, &warm, error);
-  if (status != POE_OK) {
-    return status;
-  }
-  status = poei_summed_create(warm, options, &summed, &marginal, &why);
-  poe_expert_release(warm);
+  poe_status status =
+      poei_summed_over(poei_node_child(expert, 0), n, poei_marginal_latent(expert), beta, options, &value, &why);
   if (status != POE_OK) {
     return status == POE_E_MEMORY ? poe_error_set(error, POE_E_MEMORY, "out of memory") : POE_OK;
   }
-  const poe_expert *whole = marginal;
-  status = poei_product_create(poe_expert_traits(expert)->dim, 1, &whole, &cold, out, error);
+  status = poei_marginal_through(expert, value, 1, out, error);
   if (status == POE_OK) {
-    *what = poei_format("%zu discrete latent coordinates are eliminated at every point", poei_marginal_count(expert));
+    *what = poei_format("%zu discrete latent coordinates are %s at every point", n,
+                        isinf(beta) ? "maximised over by elimination" : "eliminated");
   }
-  poe_expert_release(summed);
-  poe_expert_release(marginal);
+  poe_expert_release(value);
   return status;
 }
 

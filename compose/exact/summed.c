@@ -27,6 +27,14 @@ void poei_summed_destroy(void *state) {
   poei_free(self->low);
   poei_free(self->support);
   poei_live_destroy(self->live);
+  for (size_t k = 0; self->slice != NULL && k < self->n_slices; k++) {
+    poei_free(self->slice[k].from);
+    poei_free(self->slice[k].offset);
+  }
+  poei_free(self->slice);
+  poei_free(self->first_reader);
+  poei_free(self->reader);
+  poei_discrete_destroy(self->graph);
   poei_free(self);
 }
 
@@ -34,7 +42,8 @@ static void summed_traits(const void *state, poe_traits *traits) {
   const poei_summed *self = state;
   *traits = (poe_traits){.dim = self->dim,
                          .support = self->support,
-                         .capabilities = POE_CAN_EVAL | (self->gradient ? POE_CAN_GRADIENT : 0u),
+                         .capabilities = POE_CAN_EVAL | (self->gradient ? POE_CAN_GRADIENT : 0u) |
+                                         (self->reader != NULL ? POE_CAN_LOCAL | POE_CAN_ONEHOT : 0u),
                          .offset_error = self->offset_error};
 }
 
@@ -146,24 +155,46 @@ static poe_status add(batch *b, const poei_summed_factor *factor, size_t i, size
   return POE_OK;
 }
 
-/* All joint values of all factors at all rows: neighbours are of one expert where a plate brought it many times. */
-static poe_status run(batch *b, poe_error *error) {
+/* All joint values of one factor at all rows. */
+static poe_status run_factor(batch *b, const poei_summed_factor *factor, poe_error *error) {
   poe_status status = POE_OK;
-  for (size_t m = 0; m < b->self->n; m++) {
-    const poei_summed_factor *factor = &b->self->factor[m];
-    for (size_t i = 0; i < b->rows.n; i++) {
-      for (size_t s = 0; s < factor->states && status == POE_OK; s++) {
-        status = add(b, factor, i, s, error);
-      }
+  for (size_t i = 0; i < b->rows.n; i++) {
+    for (size_t s = 0; s < factor->states && status == POE_OK; s++) {
+      status = add(b, factor, i, s, error);
     }
   }
+  return status;
+}
+
+/* The same of all factors: neighbours are of one expert where a plate brought it many times. */
+static poe_status run(batch *b, poe_error *error) {
+  poe_status status = POE_OK;
+  for (size_t m = 0; m < b->self->n && status == POE_OK; m++) {
+    status = run_factor(b, &b->self->factor[m], error);
+  }
   return status == POE_OK ? flush(b, error) : status;
+}
+
+poe_status poei_summed_table(const poei_summed *self, size_t m, const double *x, double *table, poe_scratch *scratch,
+                             poe_error *error) {
+  size_t mark = poe_scratch_mark(scratch);
+  batch b = {.self = self, .scratch = scratch, .rows = {1, self->dim, self->dim, x}, .table = table};
+  batch_open(&b);
+  poe_status status = run_factor(&b, &self->factor[m], error);
+  status = status == POE_OK ? flush(&b, error) : status;
+  poe_scratch_release(scratch, mark);
+  return status;
 }
 
 poe_status poei_summed_tables(const poei_summed *self, poe_rows rows, double *table, poe_scratch *scratch,
                               poe_error *error) {
   size_t mark = poe_scratch_mark(scratch);
   batch b = {.self = self, .scratch = scratch, .rows = rows, .table = table};
+  for (size_t i = 0; i < rows.n && self->n_slices > 0; i++) {
+    for (size_t k = 0; k < self->n_slices; k++) {
+      poei_summed_slice_at(self, &self->slice[k], rows.x + i * rows.ld, table + i * poei_live_tables(self->live));
+    }
+  }
   batch_open(&b);
   poe_status status = run(&b, error);
   poe_scratch_release(scratch, mark);
@@ -191,6 +222,9 @@ static size_t block_rows(const poei_summed *self, size_t n) {
 
 static size_t summed_scratch(const void *state, unsigned want, size_t n) {
   const poei_summed *self = state;
+  if ((want & POE_WANT_ONEHOT) != 0) {
+    return poei_summed_onehot_scratch(self);
+  }
   size_t rows = block_rows(self, n), tables = poei_live_tables(self->live);
   size_t own = poe_scratch_need(rows * tables, sizeof(double)) + poe_scratch_need(rows, sizeof(double)) +
                poe_scratch_need(poei_live_messages(self->live), sizeof(double));
@@ -257,6 +291,8 @@ static const poe_expert_ops summed_ops = {
     .traits = summed_traits,
     .scratch = summed_scratch,
     .eval_add = summed_eval_add,
+    .local = &poei_summed_local,
+    .onehot_grad_add = poei_summed_onehot_grad_add,
 };
 
 poe_status poei_summed_wrap(poei_summed *self, poe_expert **out, poe_error *error) {

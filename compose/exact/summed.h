@@ -15,6 +15,11 @@
  * why, when the target has no such factors, or too much would have to be added up at every point. */
 poe_status poei_summed_create(const poe_expert *target, const poei_plan_options *options, poe_expert **summed,
                               poe_expert **marginal, poe_error *error);
+/* The marginal of an expert over discrete coordinates latent[n] at inverse temperature beta, or its profile (beta
+ * infinite), by elimination at every point: *out is over the other coordinates in order, whatever their kind; it has
+ * the single-site view where some are discrete. POE_E_CAPABILITY, saying why, where it cannot be had so. */
+poe_status poei_summed_over(const poe_expert *expert, size_t n, const size_t *latent, double beta,
+                            const poei_plan_options *options, poe_expert **out, poe_error *error);
 /* The target as one mixed factor: all its joint discrete values, of which there must be few (POEI_MARGINAL_STATES). */
 poe_status poei_summed_whole(const poe_expert *target, const poei_plan_options *options, poe_expert **summed,
                              poe_error *error);

@@ -1,5 +1,8 @@
 /* Making the summed expert of a target (see summed.h): its factors are discrete, continuous or mixed (mixed_factors.c);
- * the mixed ones are its own, the discrete ones go into the junction tree, the continuous ones stand beside it. */
+ * the mixed ones are its own, the discrete ones go into the junction tree, the continuous ones stand beside it. Where
+ * only some discrete coordinates are summed out, a discrete factor that reads others as well is sliced at every point
+ * (summed_slices.c), or is a mixed one where it has no table.
+ */
 #include <math.h>
 #include <string.h>
 
@@ -13,10 +16,21 @@ static poe_status no_memory(poe_error *error) {
   return poe_error_set(error, POE_E_MEMORY, "out of memory");
 }
 
+/* ---- sorts ---- */
+
+poei_sort poei_summed_sort(const poei_summing *opening, const poei_part *part) {
+  size_t summed = 0, continuous = 0;
+  for (size_t j = 0; j < part->n; j++) {
+    summed += poei_summing_has(opening, part->index[j]);
+    continuous += opening->traits->support[part->index[j]].kind != POE_DISCRETE;
+  }
+  return summed == 0 ? POEI_ALL_CONTINUOUS : continuous == 0 ? POEI_ALL_DISCRETE : POEI_MIXED;
+}
+
 /* ---- one mixed factor ---- */
 
 /* Sets up a factor of the state from a part of the target; place[target dim]: the expert's own coordinates. */
-static poe_status make_factor(const poe_traits *traits, const poei_part *part, const size_t *place,
+static poe_status make_factor(const poei_summing *opening, const poei_part *part, const size_t *place,
                               poei_summed_factor *factor, poe_error *error) {
   const unsigned char *touch = poei_node_touch(part->expert);
   factor->expert = poe_expert_retain(part->expert);
@@ -31,9 +45,9 @@ static poe_status make_factor(const poe_traits *traits, const poei_part *part, c
   factor->digit = factor->from + part->n;
   factor->cardinality = factor->digit + part->n;
   for (size_t j = 0; j < part->n; j++) {
-    const poe_support *support = &traits->support[part->index[j]];
+    const poe_support *support = &opening->traits->support[part->index[j]];
     factor->from[j] = SIZE_MAX;
-    if (support->kind != POE_DISCRETE) {
+    if (!poei_summing_has(opening, part->index[j])) {
       factor->from[j] = place[part->index[j]];
       continue;
     }
@@ -55,22 +69,24 @@ static poe_status make_factor(const poe_traits *traits, const poei_part *part, c
 }
 
 /* The mixed factors; scope[n] gets their discrete coordinates, in room[]. */
-static poe_status make_factors(poei_summed *self, const poe_traits *traits, const poei_parts *parts,
-                               const poei_sort *sorts, const size_t *place, poei_scope *scope, size_t *room,
-                               poe_error *error) {
+static poe_status make_factors(poei_summed *self, const poei_summing *opening, const size_t *place, poei_scope *scope,
+                               size_t *room, poe_error *error) {
   poe_status status = POE_OK;
   size_t total = 0;
-  for (size_t i = 0; i < parts->n && status == POE_OK; i++) {
-    const poei_part *part = &parts->item[i];
-    if (sorts[i] != POEI_MIXED) {
+  for (size_t i = 0; i < opening->parts->n && status == POE_OK; i++) {
+    const poei_part *part = &opening->parts->item[i];
+    if (opening->sorts[i] != POEI_MIXED) {
       continue;
     }
     if (!(part->exponent > 0.0)) {
       return poe_error_set(error, POE_E_CAPABILITY, "`%s`, over discrete and continuous coordinates, is a divisor",
                            poe_expert_ops_of(part->expert)->kind);
     }
+    if (!poei_expert_can(part->expert, POE_CAN_EVAL)) {
+      return poe_error_set(error, POE_E_CAPABILITY, "`%s` cannot be evaluated", poe_expert_ops_of(part->expert)->kind);
+    }
     poei_summed_factor *factor = &self->factor[self->n];
-    status = make_factor(traits, part, place, factor, error);
+    status = make_factor(opening, part, place, factor, error);
     scope[self->n++] = (poei_scope){.n = factor->n_digits, .index = room};
     for (size_t k = 0; k < factor->n_digits; k++) {
       *room++ = part->index[factor->digit[k]];
@@ -91,9 +107,10 @@ static poe_status make_factors(poei_summed *self, const poe_traits *traits, cons
 
 /* ---- the state ---- */
 
-/* The coordinates: discrete ones, and those that the mixed factors read. place[target dim]: their numbers. */
-static poe_status set_coordinates(poei_summed *self, const poe_traits *traits, const poei_parts *parts,
-                                  const poei_sort *sorts, size_t *place, poe_error *error) {
+/* The coordinates: those that are summed out, and those read with them. place[target dim]: the numbers of these. */
+static poe_status set_coordinates(poei_summed *self, const poei_summing *opening, size_t *place, poe_error *error) {
+  const poe_traits *traits = opening->traits;
+  const poei_parts *parts = opening->parts;
   self->own = poei_alloc(traits->dim, sizeof *self->own);
   self->discrete = poei_alloc(traits->dim, sizeof *self->discrete);
   self->low = poei_alloc(traits->dim, sizeof *self->low);
@@ -105,13 +122,13 @@ static poe_status set_coordinates(poei_summed *self, const poe_traits *traits, c
     place[c] = SIZE_MAX;
   }
   for (size_t i = 0; i < parts->n; i++) {
-    for (size_t j = 0; j < parts->item[i].n && sorts[i] == POEI_MIXED; j++) {
+    for (size_t j = 0; j < parts->item[i].n && opening->sorts[i] != POEI_ALL_CONTINUOUS; j++) {
       place[parts->item[i].index[j]] = 0;
     }
   }
   self->target_dim = traits->dim;
   for (size_t c = 0; c < traits->dim; c++) {
-    if (traits->support[c].kind == POE_DISCRETE) {
+    if (poei_summing_has(opening, c)) {
       self->low[self->n_discrete] = traits->support[c].low;
       self->discrete[self->n_discrete++] = c;
       size_t values = poei_support_states(&traits->support[c]);
@@ -127,54 +144,65 @@ static poe_status set_coordinates(poei_summed *self, const poe_traits *traits, c
   return self->dim > 0 ? POE_OK : poe_error_set(error, POE_E_CAPABILITY, "no factor joins both kinds of coordinates");
 }
 
-/* The discrete factors and room for the mixed ones as a junction tree. */
-static poe_status set_tree(poei_summed *self, const poe_traits *traits, const poei_parts *parts, const poei_sort *sorts,
-                           const poei_scope *scope, const poei_plan_options *options, poe_error *error) {
-  poei_plan_options own = *options;
+/* The discrete factors and room for the mixed ones as a graph over the target's discrete coordinates. */
+static poe_status open_graph(const poei_summed *self, const poei_summing *opening, const poei_scope *scope,
+                             size_t *factor, poei_discrete **discrete, poe_error *error) {
+  poei_plan_options own = *opening->options;
   own.names = (poei_names){0}; /* the graph has a numbering of its own */
-  unsigned char *member = poei_alloc(parts->n, 1);
-  size_t *factor = poei_alloc(self->n, sizeof *factor);
+  unsigned char *member = poei_alloc(opening->parts->n, 1);
+  if (member == NULL) {
+    return no_memory(error);
+  }
+  for (size_t i = 0; i < opening->parts->n; i++) {
+    member[i] = opening->sorts[i] == POEI_ALL_DISCRETE;
+  }
+  poe_status status = poei_discrete_open_among(opening->traits, opening->parts, member, self->n, scope, NULL, factor,
+                                               &own, discrete, error);
+  poei_free(member);
+  return status;
+}
+
+/* The junction tree. */
+static poe_status set_tree(poei_summed *self, const poei_summing *opening, const poei_scope *scope, const size_t *place,
+                           poe_error *error) {
+  size_t *factor = poei_alloc(self->n, sizeof *factor), limit = opening->options->byte_limit;
   poei_discrete *discrete = NULL;
-  poe_status status = member == NULL || factor == NULL ? no_memory(error) : POE_OK;
-  for (size_t i = 0; i < parts->n && status == POE_OK; i++) {
-    member[i] = sorts[i] == POEI_ALL_DISCRETE;
-  }
-  if (status == POE_OK) {
-    status = poei_discrete_open_among(traits, parts, member, self->n, scope, NULL, factor, &own, &discrete, error);
-  }
-  if (status == POE_OK) {
-    status = poei_live_create(discrete->graph, self->n, factor, options->byte_limit, &self->live, error);
+  poe_status status = factor == NULL ? no_memory(error) : open_graph(self, opening, scope, factor, &discrete, error);
+  if (status == POE_OK && opening->latent == NULL) {
+    status = poei_live_create(discrete->graph, self->n, factor, limit, &self->live, error);
+  } else if (status == POE_OK) {
+    self->graph = discrete;
+    discrete = NULL;
+    status = poei_summed_slice_tree(self, opening, factor, place, error);
   }
   for (size_t m = 0; m < self->n && status == POE_OK; m++) {
     self->factor[m].start = poei_live_start(self->live, m);
   }
   poei_discrete_destroy(discrete);
   poei_free(factor);
-  poei_free(member);
   return status;
 }
 
-static poe_status fill(poei_summed *self, const poe_traits *traits, const poei_parts *parts, const poei_sort *sorts,
-                       const poei_plan_options *options, poe_error *error) {
+static poe_status fill(poei_summed *self, const poei_summing *opening, poe_error *error) {
   size_t mixed = 0, widths = 0;
-  for (size_t i = 0; i < parts->n; i++) {
-    mixed += sorts[i] == POEI_MIXED;
-    widths += sorts[i] == POEI_MIXED ? parts->item[i].n : 0;
+  for (size_t i = 0; i < opening->parts->n; i++) {
+    mixed += opening->sorts[i] == POEI_MIXED;
+    widths += opening->sorts[i] == POEI_MIXED ? opening->parts->item[i].n : 0;
   }
-  size_t *place = poei_alloc(traits->dim, sizeof *place), *room = poei_alloc(widths, sizeof *room);
+  size_t *place = poei_alloc(opening->traits->dim, sizeof *place), *room = poei_alloc(widths, sizeof *room);
   poei_scope *scope = poei_alloc(mixed, sizeof *scope);
   self->factor = poei_calloc(mixed, sizeof *self->factor);
   self->gradient = true;
   poe_status status =
       place == NULL || room == NULL || scope == NULL || self->factor == NULL ? no_memory(error) : POE_OK;
   if (status == POE_OK) {
-    status = set_coordinates(self, traits, parts, sorts, place, error);
+    status = set_coordinates(self, opening, place, error);
   }
   if (status == POE_OK) {
-    status = make_factors(self, traits, parts, sorts, place, scope, room, error);
+    status = make_factors(self, opening, place, scope, room, error);
   }
   if (status == POE_OK) {
-    status = set_tree(self, traits, parts, sorts, scope, options, error);
+    status = set_tree(self, opening, scope, place, error);
   }
   poei_free(place);
   poei_free(room);
@@ -182,10 +210,9 @@ static poe_status fill(poei_summed *self, const poe_traits *traits, const poei_p
   return status;
 }
 
-static poe_status make(const poe_traits *traits, const poei_parts *parts, const poei_sort *sorts,
-                       const poei_plan_options *options, poe_expert **out, poe_error *error) {
+poe_status poei_summed_make(const poei_summing *opening, poe_expert **out, poe_error *error) {
   poei_summed *self = poei_calloc(1, sizeof *self);
-  poe_status status = self == NULL ? no_memory(error) : fill(self, traits, parts, sorts, options, error);
+  poe_status status = self == NULL ? no_memory(error) : fill(self, opening, error);
   if (status == POE_OK) {
     return poei_summed_wrap(self, out, error);
   }
@@ -195,11 +222,12 @@ static poe_status make(const poe_traits *traits, const poei_parts *parts, const 
   return status;
 }
 
-/* ---- the continuous marginal ---- */
+/* ---- the marginal ---- */
 
-/* The continuous factors times S, over the continuous coordinates in order. */
-static poe_status close_marginal(const poe_traits *traits, const poei_parts *parts, const poei_sort *sorts,
-                                 const poe_expert *summed, poe_expert **marginal, poe_error *error) {
+poe_status poei_summed_close(const poei_summing *opening, const poe_expert *summed, poe_expert **marginal,
+                             poe_error *error) {
+  const poe_traits *traits = opening->traits;
+  const poei_parts *parts = opening->parts;
   const poei_summed *self = poe_expert_self(summed);
   size_t *rank = poei_alloc(2 * traits->dim, sizeof *rank), *index = rank + traits->dim;
   if (rank == NULL) {
@@ -207,7 +235,7 @@ static poe_status close_marginal(const poe_traits *traits, const poei_parts *par
   }
   poei_parts whole = {.constant = parts->constant, .variance = parts->variance};
   for (size_t c = 0; c < traits->dim; c++) {
-    rank[c] = traits->support[c].kind != POE_DISCRETE ? whole.dim++ : SIZE_MAX;
+    rank[c] = !poei_summing_has(opening, c) ? whole.dim++ : SIZE_MAX;
   }
   poe_status status = POE_OK;
   for (size_t i = 0; i < parts->n && status == POE_OK; i++) {
@@ -215,7 +243,7 @@ static poe_status close_marginal(const poe_traits *traits, const poei_parts *par
     for (size_t j = 0; j < part->n; j++) {
       index[j] = rank[part->index[j]];
     }
-    if (sorts[i] == POEI_ALL_CONTINUOUS) {
+    if (opening->sorts[i] == POEI_ALL_CONTINUOUS) {
       status = poei_parts_add(&whole, part->expert, part->n, index, part->exponent, error);
     }
   }
@@ -243,14 +271,15 @@ poe_status poei_summed_create(const poe_expert *target, const poei_plan_options 
   if (status == POE_OK && sorts == NULL) {
     status = no_memory(error);
   }
+  poei_summing opening = {traits, &parts, sorts, options, NULL, 1.0};
   for (size_t i = 0; i < parts.n && status == POE_OK; i++) {
-    sorts[i] = poei_sort_of(traits, &parts.item[i]);
+    sorts[i] = poei_summed_sort(&opening, &parts.item[i]);
   }
   if (status == POE_OK) {
-    status = make(traits, &parts, sorts, options, &made, error);
+    status = poei_summed_make(&opening, &made, error);
   }
   if (status == POE_OK) {
-    status = close_marginal(traits, &parts, sorts, made, marginal, error);
+    status = poei_summed_close(&opening, made, marginal, error);
   }
   poei_free(sorts);
   poei_parts_free(&parts);
@@ -276,7 +305,8 @@ poe_status poei_summed_whole(const poe_expert *target, const poei_plan_options *
     status = poei_parts_add(&parts, target, traits->dim, index, 1.0, error);
   }
   if (status == POE_OK) {
-    status = make(traits, &parts, &mixed, options, summed, error);
+    poei_summing opening = {traits, &parts, &mixed, options, NULL, 1.0};
+    status = poei_summed_make(&opening, summed, error);
   }
   poei_free(index);
   poei_parts_free(&parts);

@@ -3,11 +3,11 @@
  *   log p(x) = (1/beta) log int exp(beta log p_child(x, h)) dh     (sum over h where h is discrete)
  *   log p(x) = max_h log p_child(x, h)
  *
- * Finitely many latent values are added up (marginal_sum.c); one or two continuous ones are integrated or searched
- * through row by row (marginal_line.c), beside a few discrete ones too. One Gaussian and tables have closed forms at
- * every beta: with q(h) the quadratic part, (1/beta) log int exp(beta q) = max q + (n/2 log(2 pi / beta) - 1/2 log
- * |P_hh|) / beta for n latent coordinates. Otherwise the node cannot be evaluated; the planner may still draw from it
- * through its child.
+ * Few latent values are added up (marginal_sum.c), many through another expert where the planner has one; one or two
+ * continuous ones are integrated or searched through row by row (marginal_line.c), beside a few discrete ones too. One
+ * Gaussian and tables have closed forms at every beta: with q(h) the quadratic part, (1/beta) log int exp(beta q) = max
+ * q + (n/2 log(2 pi / beta) - 1/2 log |P_hh|) / beta for n latent coordinates. Otherwise the node cannot be evaluated;
+ * the planner may still draw from it through its child.
  */
 #include <stdint.h>
 #include <string.h>
@@ -15,6 +15,7 @@
 #include "compose/exact/gaussian.h"
 #include "compose/exact/table.h"
 #include "compose/nodes/marginal.h"
+#include "compose/nodes/view.h"
 #include "core/alloc.h"
 #include "core/linalg.h"
 #include "core/numerics.h"
@@ -26,6 +27,7 @@ static void marginal_destroy(void *state) {
   poei_free(self->inner_free);
   poei_free(self->look);
   poe_expert_release(self->inner);
+  poe_expert_release(self->value);
   poei_node_free(&self->node);
 }
 
@@ -35,6 +37,12 @@ static size_t marginal_scratch(const void *state, unsigned want, size_t n) {
   const poei_marginal *self = state;
   if ((want & POE_WANT_SAMPLE) != 0) {
     return poei_child_scratch(self->node.child[0], want, n) + poe_scratch_need(n * self->full, sizeof(double));
+  }
+  if ((want & POE_WANT_ONEHOT) != 0) {
+    return poei_node_onehot_scratch(&self->node, n);
+  }
+  if (self->route == POEI_MARGINAL_VALUE) {
+    return poei_child_scratch(self->value, want, n);
   }
   if (self->route == POEI_MARGINAL_SUM) {
     return poei_marginal_sum_scratch(self, want, n);
@@ -67,6 +75,9 @@ static poe_status eval_lines(const poei_marginal *self, poe_rows rows, poe_weigh
 static poe_status marginal_eval_add(const void *state, poe_rows rows, poe_weights weights, poe_accum out,
                                     poe_scratch *scratch, poe_error *error) {
   const poei_marginal *self = state;
+  if (self->route == POEI_MARGINAL_VALUE) {
+    return poei_child_eval(self->value, rows, weights, out, scratch, error);
+  }
   return self->route == POEI_MARGINAL_SUM ? poei_marginal_sum(self, rows, weights, out, scratch, error)
                                           : eval_lines(self, rows, weights, out, scratch, error);
 }
@@ -168,6 +179,8 @@ static const poe_expert_ops marginal_ops = {
     .sample = marginal_sample,
     .log_z = marginal_log_z,
     .form = marginal_form,
+    .local = &poei_node_local,
+    .onehot_grad_add = poei_node_onehot_grad_add,
 };
 
 /* ---- making and looking in ---- */
@@ -307,6 +320,10 @@ static void set_capabilities(poei_marginal *self) {
     own |= POE_CAN_EVAL;
     own |= poei_expert_differentiable(child) ? POE_CAN_GRADIENT : 0u;
   }
+  if (self->route == POEI_MARGINAL_VALUE) {
+    own &= ~(unsigned)POE_CAN_GRADIENT;
+    own |= poe_expert_traits(self->value)->capabilities & POE_CAN_GRADIENT;
+  }
   if (self->beta == 1.0) {
     own |= traits->capabilities & POE_CAN_SAMPLE;
     own |= poei_expert_known_log_z(child, &log_z) ? POE_CAN_LOG_Z : 0u;
@@ -336,8 +353,25 @@ static void set_traits(poei_marginal *self, const unsigned char *latent) {
   poei_node_publish_head(&self->node);
 }
 
-poe_status poei_marginal_create(const poe_expert *child, size_t n, const size_t *index, double beta, poe_expert **out,
-                                poe_error *error) {
+/* How the node is evaluated: by itself, or through value[points a row]; and what it can do then. */
+static poe_status settle(poei_marginal *self, const poe_expert *value, size_t points, poe_error *error) {
+  if (value == NULL) {
+    poe_status status = choose_route(self, error);
+    if (status == POE_OK) {
+      set_capabilities(self);
+    }
+    return status;
+  }
+  poei_view_term term = {.expert = value, .exponent = 1.0};
+  self->route = POEI_MARGINAL_VALUE;
+  self->value = poe_expert_retain(value);
+  self->states = points > 0 ? points : 1;
+  set_capabilities(self);
+  return poei_node_view(&self->node, 1, &term, NULL, false, error);
+}
+
+static poe_status create(const poe_expert *child, size_t n, const size_t *index, double beta, const poe_expert *value,
+                         size_t points, poe_expert **out, poe_error *error) {
   size_t full = poe_expert_traits(child)->dim;
   unsigned char *latent = poei_calloc(full, 1);
   poe_status status = latent == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory")
@@ -353,23 +387,36 @@ poe_status poei_marginal_create(const poe_expert *child, size_t n, const size_t 
     self->latent = poei_alloc(n, sizeof *self->latent);
     self->free = poei_alloc(full - n, sizeof *self->free);
     if (self->latent == NULL || self->free == NULL) {
-      marginal_destroy(self);
       status = poe_error_set(error, POE_E_MEMORY, "out of memory");
     } else {
       set_traits(self, latent);
-      status = choose_route(self, error);
-      if (status == POE_OK) {
-        set_capabilities(self);
-        status = poei_node_wrap(&marginal_ops, self, out, error);
-      } else {
-        marginal_destroy(self);
-      }
+      status = settle(self, value, points, error);
+    }
+    if (status == POE_OK) {
+      status = poei_node_wrap(&marginal_ops, self, out, error);
+    } else {
+      marginal_destroy(self);
     }
   } else if (status == POE_OK) {
     status = POE_E_MEMORY;
   }
   poei_free(latent);
   return status;
+}
+
+poe_status poei_marginal_create(const poe_expert *child, size_t n, const size_t *index, double beta, poe_expert **out,
+                                poe_error *error) {
+  return create(child, n, index, beta, NULL, 0, out, error);
+}
+
+poe_status poei_marginal_through(const poe_expert *expert, const poe_expert *value, size_t points, poe_expert **out,
+                                 poe_error *error) {
+  const poei_marginal *self = poe_expert_self(expert);
+  if (poe_expert_traits(value)->dim != self->node.traits.dim) {
+    return poe_error_set(error, POE_E_SHAPE, "a marginal over %zu coordinates through an expert over %zu",
+                         self->node.traits.dim, poe_expert_traits(value)->dim);
+  }
+  return create(self->node.child[0], self->n, self->latent, self->beta, value, points, out, error);
 }
 
 double poei_marginal_beta(const poe_expert *expert) {
@@ -387,10 +434,14 @@ const size_t *poei_marginal_latent(const poe_expert *expert) {
 size_t poei_marginal_points(const poe_expert *expert) {
   const poei_marginal *self = poe_expert_self(expert);
   if (self->route != POEI_MARGINAL_LINE) {
-    return self->route == POEI_MARGINAL_SUM ? self->states : 0;
+    return self->route == POEI_MARGINAL_NONE ? 0 : self->states;
   }
   bool nested = poei_node_kind_of(self->inner) == POEI_NODE_marginal && self->inner != self->node.child[0];
   return POEI_LINE_ROWS * (nested ? poei_marginal_points(self->inner) : 1);
+}
+
+const poe_expert *poei_marginal_value(const poe_expert *expert) {
+  return ((const poei_marginal *)poe_expert_self(expert))->value;
 }
 
 bool poei_marginal_integrates(const poe_expert *expert) {

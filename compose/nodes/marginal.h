@@ -13,7 +13,8 @@
 typedef enum poei_marginal_route {
   POEI_MARGINAL_NONE, /* cannot be evaluated            */
   POEI_MARGINAL_SUM,  /* finitely many latent values    */
-  POEI_MARGINAL_LINE  /* one continuous coordinate left */
+  POEI_MARGINAL_LINE, /* one continuous coordinate left */
+  POEI_MARGINAL_VALUE /* through another expert         */
 } poei_marginal_route;
 
 /* A continuous coordinate h by an unconstrained u: h = u, low + e^u, high - e^u, or low + (high - low) / (1 + e^-u). */
@@ -30,7 +31,8 @@ typedef struct poei_marginal {
   size_t *free;   /* [dim] the child's coordinate of each free one    */
   double beta;    /* infinite: maximised                              */
   poei_marginal_route route;
-  size_t states;      /* SUM: joint values of the latents */
+  size_t states;      /* SUM: joint values of the latents; VALUE: what one row is worth */
+  poe_expert *value;  /* VALUE: the same density over the free coordinates              */
   poe_expert *inner;  /* LINE: the child, all latent coordinates but one taken */
   size_t wide;        /* its coordinates: dim + 1                              */
   size_t at;          /* the latent one                                        */

@@ -29,7 +29,14 @@ static const char program[] =
     "product(i in 0:14 -> formula(z[i], s[i] | energy=(z[i] - 2*s[i] + 0.3*sin(z[i]))^2))\n"
     "seen = marginal(chain, over=s, beta=0.6)\n"
     "most_seen = profile(chain, over=s)\n"
-    "deep = marginal(formula(y[0], h | energy=(y[0] - h[0]*h[1]*h[2])^2 + sum(h^2)/2), over=h)^1.5\n";
+    "deep = marginal(formula(y[0], h | energy=(y[0] - h[0]*h[1]*h[2])^2 + sum(h^2)/2), over=h)^1.5\n"
+    "var v : binary[14]\n"
+    "marked = chain * product(i in 0:14 -> table(s[i], v[i] | log=[[0.3, -0.2], [-0.7, 0.5]]))\n"
+    "most_marked = profile(marked, over=s)\n"
+    "soft_marked = marginal(marked, over=s, beta=1.7)\n"
+    "var w : binary[24]\n"
+    "wide = profile(gaussian(x | mean=0, sd=1) * product(i in 1:24 -> product(j in 0:i -> "
+    "formula(w[i], w[j], x | log_density=sin(i*j + x)*w[i]*w[j]))), over=w)\n";
 
 static poei_plan *solve(fixture *f, const char *target, poei_solved *solved) {
   poe_error error = {0};
@@ -135,47 +142,76 @@ static void the_route_follows_the_power(void **state) {
   fixture_close(&f);
 }
 
-/* (1/beta) log sum_s exp(beta f(z, s)) by the forward recursion; gradient[14] by finite differences of it. */
-static double forward(const double *z, double beta) {
-  static const double pair[2][2] = {{0.4, -0.4}, {-0.4, 0.7}};
-  double a[2] = {0.0, 0.0};
+/* (1/beta) log sum_s exp(beta f(z, s)) by the forward recursion, or max_s by Viterbi's; v[14] (NULL: none) seen. */
+static double forward(const double *z, const double *v, double beta) {
+  static const double pair[2][2] = {{0.4, -0.4}, {-0.4, 0.7}}, mark[2][2] = {{0.3, -0.2}, {-0.7, 0.5}};
+  double a[2] = {0.0, 0.0}, scale = isinf(beta) ? 1.0 : beta;
   for (int i = 0; i < 14; i++) {
     double next[2];
     for (int s = 0; s < 2; s++) {
       double r = z[i] - 2.0 * s + 0.3 * sin(z[i]);
-      next[s] = (i == 0 ? 0.0 : poei_log_add(a[0] + beta * pair[0][s], a[1] + beta * pair[1][s])) - beta * r * r;
+      double from[2] = {a[0] + scale * pair[0][s], a[1] + scale * pair[1][s]};
+      double all = isinf(beta) ? fmax(from[0], from[1]) : poei_log_add(from[0], from[1]);
+      next[s] = (i == 0 ? 0.0 : all) + scale * ((v == NULL ? 0.0 : mark[s][(int)v[i]]) - r * r);
     }
     a[0] = next[0];
     a[1] = next[1];
   }
-  return poei_log_add(a[0], a[1]) / beta;
+  return isinf(beta) ? fmax(a[0], a[1]) : poei_log_add(a[0], a[1]) / beta;
 }
 
-/* 2^14 joint values of the latent coordinates: eliminated at the point. A profile over them has no such route. */
+/* 2^14 joint values of the latent coordinates are eliminated at the point, by sums and by maxima, beside continuous
+ * coordinates and discrete ones. */
 static void many_values_are_eliminated(void **state) {
+  (void)state;
+  static const struct {
+    const char *target;
+    double beta;
+    bool marked;
+  } cases[] = {{"seen", 0.6, false},
+               {"most_seen", INFINITY, false},
+               {"soft_marked", 1.7, true},
+               {"most_marked", INFINITY, true}};
+  fixture f;
+  fixture_open(&f, "latent.poe", program, 0);
+  for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+    poei_solved solved;
+    poe_error error = {0};
+    double row[28], value, grad[28], *z = row, *v = cases[k].marked ? row + 14 : NULL, beta = cases[k].beta;
+    size_t d = cases[k].marked ? 28 : 14;
+    check_ok(poei_solve_values(&f.session, cases[k].target, &solved, &error), error);
+    for (int i = 0; i < 14; i++) {
+      row[i] = 0.3 * i - 2.0;
+      row[14 + i] = i % 3 == 0;
+    }
+    check_ok(poei_evaluate_rows(&f.session, solved.plan->expert, (poe_rows){1, d, d, row}, &value, grad, &error),
+             error);
+    check_close(value, forward(z, v, beta), 1e-12, 1e-12);
+    for (int i = 0; i < 14; i++) {
+      double here = z[i], up, down;
+      z[i] = here + 1e-5;
+      up = forward(z, v, beta);
+      z[i] = here - 1e-5;
+      down = forward(z, v, beta);
+      z[i] = here;
+      check_close(grad[i], (up - down) / 2e-5, 1e-8, 1e-8);
+    }
+    poei_solved_free(&solved);
+  }
+  fixture_close(&f);
+}
+
+/* A clique of 24 latent coordinates beside a continuous one. */
+static void what_is_too_wide_is_named(void **state) {
   (void)state;
   fixture f;
   poei_solved solved;
   poe_error error = {0};
-  double z[14], value, grad[14];
   fixture_open(&f, "latent.poe", program, 0);
-  check_ok(poei_solve_values(&f.session, "seen", &solved, &error), error);
-  for (int i = 0; i < 14; i++) {
-    z[i] = 0.3 * i - 2.0;
-  }
-  check_ok(poei_evaluate_rows(&f.session, solved.plan->expert, (poe_rows){1, 14, 14, z}, &value, grad, &error), error);
-  check_close(value, forward(z, 0.6), 1e-12, 1e-12);
-  for (int i = 0; i < 14; i++) {
-    double here = z[i], up, down;
-    z[i] = here + 1e-5;
-    up = forward(z, 0.6);
-    z[i] = here - 1e-5;
-    down = forward(z, 0.6);
-    z[i] = here;
-    check_close(grad[i], (up - down) / 2e-5, 1e-8, 1e-8);
-  }
-  poei_solved_free(&solved);
-  check_fails(poei_solve(&f.session, "most_seen", &solved, &error), POE_E_CAPABILITY, error, "1.64e+04 joint values");
+  f.session.table_bytes = (size_t)1 << 20;
+  check_fails(poei_solve(&f.session, "wide", &solved, &error), POE_E_CAPABILITY, error, "treewidth at least 23");
+  assert_non_null(strstr(error.message, "1 MiB are allowed"));
+  assert_non_null(strstr(error.hint, "--table-bytes"));
   fixture_close(&f);
 }
 
@@ -210,11 +246,9 @@ static void what_stands_alone(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(log_z_is_that_of_the_closed_forms),
-      cmocka_unit_test(draws_are_student),
-      cmocka_unit_test(many_values_are_eliminated),
-      cmocka_unit_test(the_route_follows_the_power),
-      cmocka_unit_test(what_stands_alone),
+      cmocka_unit_test(log_z_is_that_of_the_closed_forms), cmocka_unit_test(draws_are_student),
+      cmocka_unit_test(many_values_are_eliminated),        cmocka_unit_test(what_is_too_wide_is_named),
+      cmocka_unit_test(the_route_follows_the_power),       cmocka_unit_test(what_stands_alone),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

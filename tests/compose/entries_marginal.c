@@ -1,7 +1,9 @@
-/* Conformance entries of marginal: finite latent values at several temperatures, continuous ones by quadrature and by
- * search, and draws from a joint density. */
+/* Conformance entries of marginal: finite latent values at several temperatures, gone through or eliminated, continuous
+ * ones by quadrature and by search, and draws from a joint density. */
 #include <math.h>
 
+#include "compose/exact/summed.h"
+#include "core/numerics.h"
 #include "tests/compose/curves.h"
 #include "tests/conformance/conformance.h"
 
@@ -208,10 +210,111 @@ static double maximised_value(const double *x) {
   return shared(at, unused);
 }
 
+/* ---- through elimination ---- */
+
+static const double pair_log[9] = {0.4, -0.9, 0.1, -INFINITY, 0.8, -1.5, 0.0, 0.5, 0.2},
+                    seen_log[6] = {0.7, -0.2, -INFINITY, 0.3, 0.1, -0.8};
+
+/* h0, h1, h2 of three values, a chain; x0 of two values beside h0, x1 of three beside h1 and h2; y ~ N(h2 - 0.6, 0.9).
+ * In order: x0, h0, x1, h1, h2, y. */
+static poe_status build_eliminated(bool continuous, double beta, poe_expert **expert, poe_error *error) {
+  tree t = {0};
+  const double slope = 1.0, shift = -0.6, ones[5] = {1, 1, 1, 1, 1};
+  const size_t latent[3] = {1, 3, 4}, dim = continuous ? 6 : 5;
+  double wide_log[27];
+  for (int i = 0; i < 27; i++) {
+    wide_log[i] = cos(3.0 * i);
+  }
+  const poe_expert *pair = tree_table(&t, 2, (size_t[]){3, 3}, pair_log);
+  const poe_expert *parts[5] = {
+      tree_slice(&t, pair, dim, (size_t[]){1, 3}), tree_slice(&t, pair, dim, (size_t[]){3, 4}),
+      tree_slice(&t, tree_table(&t, 2, (size_t[]){3, 2}, seen_log), dim, (size_t[]){1, 0}),
+      tree_slice(&t, tree_table(&t, 3, (size_t[]){3, 3, 3}, wide_log), dim, (size_t[]){3, 2, 4}),
+      continuous ? tree_slice(&t, tree_linear(&t, 1, 1, &slope, &shift, 0.9), dim, (size_t[]){5, 4}) : NULL};
+  const poe_expert *child = tree_product(&t, dim, continuous ? 5 : 4, parts, ones);
+  poe_expert *written = NULL, *value = NULL, *made = NULL;
+  poei_plan_options options;
+  poei_plan_options_default(&options);
+  if (t.status == POE_OK) {
+    t.status = poei_marginal_create(child, 3, latent, beta, &written, &t.error);
+  }
+  if (t.status == POE_OK) {
+    t.status = poei_summed_over(child, 3, latent, beta, &options, &value, &t.error);
+  }
+  if (t.status == POE_OK) {
+    t.status = poei_marginal_through(written, value, 1, &made, &t.error);
+  }
+  poe_status status = tree_finish(&t, made, expert, error);
+  poe_expert_release(written);
+  poe_expert_release(value);
+  poe_expert_release(made);
+  return status;
+}
+
+/* x: x0, x1 and, unless y is left out (NULL), y. */
+static double eliminated_value(const double *x, const double *y, double beta) {
+  double value[27], best = -INFINITY;
+  for (int k = 0; k < 27; k++) {
+    int a = k / 9, b = k / 3 % 3, c = k % 3;
+    value[k] = pair_log[3 * a + b] + pair_log[3 * b + c] + seen_log[2 * a + (int)x[0]] +
+               cos(3.0 * (9 * b + 3 * (int)x[1] + c)) + (y == NULL ? 0.0 : log_normal(*y, c - 0.6, 0.9));
+    best = fmax(best, value[k]);
+    value[k] *= isinf(beta) ? 1.0 : beta;
+  }
+  return isinf(beta) ? best : poei_log_sum_exp(value, 27, 1) / beta;
+}
+
+static poe_status eliminated(poe_expert **expert, poe_error *error) {
+  return build_eliminated(false, 1.0, expert, error);
+}
+
+static poe_status eliminated_warm(poe_expert **expert, poe_error *error) {
+  return build_eliminated(true, 0.7, expert, error);
+}
+
+static poe_status eliminated_cold(poe_expert **expert, poe_error *error) {
+  return build_eliminated(true, INFINITY, expert, error);
+}
+
+static double eliminated_sum(const double *x) {
+  return eliminated_value(x, NULL, 1.0);
+}
+
+static double eliminated_warm_value(const double *x) {
+  return eliminated_value(x, x + 2, 0.7);
+}
+
+static double eliminated_cold_value(const double *x) {
+  return eliminated_value(x, x + 2, INFINITY);
+}
+
+static void eliminated_points(size_t n, size_t d, double *x) {
+  for (size_t i = 0; i < n; i++) {
+    x[i * d] = (double)(i % 2);
+    x[i * d + 1] = (double)(i / 2 % 3);
+    for (size_t j = 2; j < d; j++) {
+      x[i * d + j] = poet_spread(i, j, -2.5, 3.5);
+    }
+  }
+}
+
 static const poet_case marginal_cases[] = {
     {.name = "sum over two latent variables", .build = summed, .points = points, .log_density = summed_value},
     {.name = "sum at beta 1/2", .build = warm, .points = points, .log_density = warm_value},
     {.name = "profile", .build = profile, .points = points, .log_density = profile_value},
+    {.name = "eliminated",
+     .build = eliminated,
+     .points = eliminated_points,
+     .log_density = eliminated_sum,
+     .needs_no_interior = true},
+    {.name = "eliminated at beta 0.7, beside a continuous coordinate",
+     .build = eliminated_warm,
+     .points = eliminated_points,
+     .log_density = eliminated_warm_value},
+    {.name = "profile by elimination",
+     .build = eliminated_cold,
+     .points = eliminated_points,
+     .log_density = eliminated_cold_value},
     {.name = "integral over one coordinate",
      .build = integrated,
      .points = points,

@@ -191,9 +191,6 @@ static void refusals(void **state) {
   tree_restrict(&t, tree_uniform(&t, 1, 0.0, 1.0), 2.0, 3.0);
   refused(POE_E_EMPTY, &t, "coordinate 0");
   t = (tree){0};
-  tree_transform(&t, tree_bernoulli(&t, 0.5));
-  refused(POE_E_CAPABILITY, &t, "discrete");
-  t = (tree){0};
   tree_normalise(&t, tree_normal(&t, 0.0, 1.0), INFINITY, 0.0);
   refused(POE_E_NUMERIC, &t, "inf");
 }
@@ -332,6 +329,8 @@ static void views(void **state) {
       {"table", table, both},
       {"normal", g, 0},
       {"mixture", mixed, 0},
+      {"transform of a coin", tree_transform(&t, coin), POE_CAN_LOCAL},
+      {"transform of a power of a mixture", tree_transform(&t, tree_power(&t, mixed, 2.0)), 0},
       {"product of normals", tree_times(&t, g, g), 0},
       {"product of coins", tree_times(&t, coin, coin), both},
       {"power", tree_power(&t, coin, -0.5), both},
