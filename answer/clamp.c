@@ -1,7 +1,7 @@
 /* The option clamp: coordinates of a target that are given values, in the words of the language.
  *
  * "x[3] = 1, y = [0, 2]" makes the target `(target) given (x[3] = 1, y = [0, 2])`; "x[0:2] = points.csv" (for minimize)
- * names the coordinates that take the values of each row of a file.
+ * names the coordinates that take the values of each row of a file. Both may stand together, separated by commas.
  */
 #include "answer/clamp.h"
 
@@ -35,19 +35,97 @@ static poe_status malformed(const char *text, poe_error *error) {
   return POE_E_USAGE;
 }
 
-poe_status poei_clamp_file(const char *text, const char **path, poe_error *error) {
+static bool is_file(const char *text) {
   static const char *const endings[] = {".npy", ".npz", ".csv", ".safetensors"};
-  const char *equals = equals_of(text);
-  *path = NULL;
-  if (equals == NULL || equals == text || equals[1] == '\0') {
-    return malformed(text, error);
-  }
+  bool found = false;
   for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
-    if (ends_with(text, endings[i])) {
-      *path = equals + 1;
+    found = found || ends_with(text, endings[i]);
+  }
+  return found;
+}
+
+/* ---- pieces ---- */
+
+void poei_clamps_free(poei_clamps *clamps) {
+  for (size_t i = 0; i < clamps->n; i++) {
+    poei_free(clamps->file[i].place);
+    poei_free(clamps->file[i].path);
+  }
+  poei_free(clamps->file);
+  poei_free(clamps->values);
+  *clamps = (poei_clamps){0};
+}
+
+/* Without the blanks at its ends, on the heap. */
+static char *trimmed(const char *text, size_t n) {
+  while (n > 0 && strchr(" \t", text[n - 1]) != NULL) {
+    n--;
+  }
+  while (n > 0 && strchr(" \t", *text) != NULL) {
+    text++;
+    n--;
+  }
+  return poei_strndup(text, n);
+}
+
+/* The end of a piece: the comma before the next `place=`. A comma inside brackets, or in the name of a file, is none.
+ */
+static const char *piece_end(const char *text) {
+  int depth = 0;
+  const char *comma = NULL;
+  const char *equals = equals_of(text);
+  for (text = equals == NULL ? text : equals + 1; *text != '\0'; text++) {
+    depth += (*text == '[' || *text == '(') - (*text == ']' || *text == ')');
+    comma = *text == ',' && depth == 0 ? text : comma;
+    if (*text == '=' && depth == 0 && comma != NULL) {
+      return comma;
     }
   }
-  return POE_OK;
+  return text;
+}
+
+/* One piece, a file or a value. Takes over `piece`. */
+static poe_status add_piece(poei_clamps *out, char *piece, const char *whole, poe_error *error) {
+  const char *equals = piece == NULL ? NULL : equals_of(piece);
+  bool good = equals != NULL && equals != piece && equals[1] != '\0';
+  poe_status status = piece == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory")
+                      : good        ? POE_OK
+                                    : malformed(whole, error);
+  if (status == POE_OK && is_file(piece)) {
+    poei_clamp_rows *file = poei_realloc(out->file, out->n + 1, sizeof *file);
+    if (file != NULL) {
+      out->file = file;
+      file[out->n].place = trimmed(piece, (size_t)(equals - piece));
+      file[out->n].path = trimmed(equals + 1, strlen(equals + 1));
+      out->n++;
+    }
+    bool made = file != NULL && file[out->n - 1].place != NULL && file[out->n - 1].path != NULL;
+    status = made ? POE_OK : poe_error_set(error, POE_E_MEMORY, "out of memory");
+  } else if (status == POE_OK) {
+    char *values = out->values == NULL ? poei_strdup(piece) : poei_format("%s, %s", out->values, piece);
+    poei_free(out->values);
+    out->values = values;
+    status = values != NULL ? POE_OK : poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  poei_free(piece);
+  return status;
+}
+
+poe_status poei_clamps_read(const char *text, poei_clamps *clamps, poe_error *error) {
+  *clamps = (poei_clamps){0};
+  poe_status status = POE_OK;
+  for (const char *at = text; status == POE_OK; at++) {
+    const char *end = piece_end(at);
+    status = add_piece(clamps, trimmed(at, (size_t)(end - at)), text, error);
+    at = end;
+    if (*at == '\0') {
+      break;
+    }
+  }
+  if (status != POE_OK) {
+    poei_clamps_free(clamps);
+  }
+  return status;
 }
 
 static const char *target_of(const poei_session *session, const poei_action *action) {
@@ -55,19 +133,31 @@ static const char *target_of(const poei_session *session, const poei_action *act
   return action->n_targets > 0 ? action->targets[0] : n > 0 ? poei_program_density(session->program, n - 1) : NULL;
 }
 
-poe_status poei_clamp_target(const poei_session *session, const poei_action *action, char **text, poe_error *error) {
-  const char *clamp = poei_option_text(action, "clamp"), *target = target_of(session, action), *path = NULL;
+poe_status poei_clamps_target(const poei_session *session, const poei_action *action, const poei_clamps *clamps,
+                              char **text, poe_error *error) {
+  const char *target = target_of(session, action);
   *text = NULL;
-  poe_status status = clamp == NULL ? POE_OK : poei_clamp_file(clamp, &path, error);
-  if (status == POE_OK && path != NULL) {
-    poe_error_set(error, POE_E_USAGE, "--clamp takes the rows of a file with minimize only");
-    poe_error_hint(error, "one value for all: --clamp 'x=data(\"file.csv\")[0]' or 'x[3]=1'");
-    return POE_E_USAGE;
+  if (target != NULL) { /* without a target the language says that there is none */
+    *text = clamps->values == NULL ? poei_strdup(target) : poei_format("(%s) given (%s)", target, clamps->values);
   }
-  if (status == POE_OK && target != NULL) { /* without a target the language says that there is none */
-    *text = clamp == NULL ? poei_strdup(target) : poei_format("(%s) given (%s)", target, clamp);
-    status = *text == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory") : POE_OK;
+  return target != NULL && *text == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory") : POE_OK;
+}
+
+poe_status poei_clamp_target(const poei_session *session, const poei_action *action, char **text, poe_error *error) {
+  const char *clamp = poei_option_text(action, "clamp");
+  poei_clamps clamps = {0};
+  *text = NULL;
+  poe_status status = clamp == NULL ? POE_OK : poei_clamps_read(clamp, &clamps, error);
+  if (status == POE_OK && clamps.n > 0) {
+    poe_error_set(error, POE_E_USAGE, "--clamp takes the rows of a file with minimize only, not '%s=%s'",
+                  clamps.file[0].place, clamps.file[0].path);
+    poe_error_hint(error, "one value for all: --clamp '%s=data(\"%s\")[0]'", clamps.file[0].place, clamps.file[0].path);
+    status = POE_E_USAGE;
   }
+  if (status == POE_OK) {
+    status = poei_clamps_target(session, action, &clamps, text, error);
+  }
+  poei_clamps_free(&clamps);
   return status;
 }
 

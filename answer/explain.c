@@ -9,10 +9,14 @@
 #include "core/alloc.h"
 #include "formats/json_text.h"
 
-static poe_status outline(const poei_session *session, const poei_target *target, bool values_only, poei_trace *trace,
+/* How far a plan goes: rewriting only, all but integrals, everything. */
+typedef enum depth { VALUES, CHECKS, ALL } depth;
+
+static poe_status outline(const poei_session *session, const poei_target *target, depth how, poei_trace *trace,
                           poei_plan **plan, size_t *constants, poe_error *error) {
   poei_plan_options options = poei_session_plan_options(session);
-  options.values_only = values_only;
+  options.values_only = how == VALUES;
+  options.checks_only = how != ALL;
   options.names = target->names;
   options.trace = trace;
   poe_expert *tree = poe_expert_retain(target->expert);
@@ -41,13 +45,13 @@ static poe_status outline(const poei_session *session, const poei_target *target
 
 poe_status poei_plan_outline(poei_session *session, const poei_target *target, poei_plan **plan, size_t *constants,
                              poe_error *error) {
-  return outline(session, target, false, NULL, plan, constants, error);
+  return outline(session, target, CHECKS, NULL, plan, constants, error);
 }
 
 poe_status poei_target_check_proper(poei_session *session, const poei_target *target, poe_error *error) {
   poei_plan *plan = NULL;
   size_t constants = 0;
-  poe_status status = outline(session, target, true, NULL, &plan, &constants, error);
+  poe_status status = outline(session, target, VALUES, NULL, &plan, &constants, error);
   if (status == POE_OK) {
     status = poei_plan_check_proper(plan, error);
     if (status != POE_OK) {
@@ -143,7 +147,7 @@ static poe_status lowered_json(poei_session *session, const poei_target *target,
   size_t constants = 0;
   poe_error why = {0}, later = {0};
   json_t *out = NULL;
-  poe_status planned = outline(session, target, false, &trace, &plan, &constants, &why);
+  poe_status planned = outline(session, target, ALL, &trace, &plan, &constants, &why);
   poe_status status = planned;
   if (planned != POE_E_MEMORY) {
     status = begin_json(session, target->name, target->text, tree, planned == POE_OK ? NULL : &why, &out, &later);

@@ -23,7 +23,7 @@ static poe_status out_of_memory(poe_error *error) {
 
 /* Takes over ids. */
 static poe_status add_mention(poei_teller *t, const poe_expert *expert, size_t dim, size_t *ids,
-                              const poei_outline *node, poe_error *error) {
+                              const poei_outline *node, const char *step, poe_error *error) {
   if (ids != NULL && t->n == t->capacity) {
     size_t capacity = t->capacity == 0 ? 32 : 2 * t->capacity;
     poei_mention *larger = poei_realloc(t->mention, capacity, sizeof *larger);
@@ -36,20 +36,20 @@ static poe_status add_mention(poei_teller *t, const poe_expert *expert, size_t d
     poei_free(ids);
     return out_of_memory(error);
   }
-  t->mention[t->n] = (poei_mention){expert, dim, ids, node, t->n};
+  t->mention[t->n] = (poei_mention){expert, dim, ids, node, step, t->n};
   t->n++;
   return POE_OK;
 }
 
 /* The expert and what is inside of its wrappers: rules take those off. */
 static poe_status add_layers(poei_teller *t, const poe_expert *expert, const size_t *ids, const poei_outline *node,
-                             poe_error *error) {
+                             const char *step, poe_error *error) {
   size_t dim = poe_expert_traits(expert)->dim;
-  poe_status status = add_mention(t, expert, dim, poei_copy(ids, dim, sizeof *ids), node, error);
+  poe_status status = add_mention(t, expert, dim, poei_copy(ids, dim, sizeof *ids), node, step, error);
   poei_node_kind kind = poei_node_kind_of(expert);
   if (status == POE_OK && (kind == POEI_NODE_slice || kind == POEI_NODE_restrict || kind == POEI_NODE_through)) {
     size_t *inner = poei_child_place(expert, 0, ids);
-    status = inner == NULL ? out_of_memory(error) : add_layers(t, poei_node_child(expert, 0), inner, node, error);
+    status = inner == NULL ? out_of_memory(error) : add_layers(t, poei_node_child(expert, 0), inner, node, step, error);
     poei_free(inner);
   }
   return status;
@@ -61,11 +61,12 @@ typedef struct telling {
   poe_error *error;
 } telling;
 
-static bool tell(void *context, const poe_expert *expert, size_t dim, const size_t *ids, const poei_outline *node) {
+static bool tell(void *context, const poe_expert *expert, size_t dim, const size_t *ids, const poei_outline *node,
+                 const char *step) {
   telling *all = context;
   (void)dim;
   if (all->teller->n < MOST_MENTIONS) {
-    all->status = add_layers(all->teller, expert, ids, node, all->error);
+    all->status = add_layers(all->teller, expert, ids, node, step, all->error);
   }
   return all->status == POE_OK;
 }
@@ -175,31 +176,36 @@ static size_t first_mention(const poei_teller *t, const poe_expert *expert) {
 }
 
 /* Equal calls share one expert: the place decides, or, when no place fits, that there is one writing only. */
-static const poei_outline *mentioned(const poei_teller *t, const poe_expert *expert, const size_t *ids) {
-  const poei_outline *only = NULL;
+static const poei_mention *mentioned(const poei_teller *t, const poe_expert *expert, const size_t *ids) {
+  const poei_mention *only = NULL;
   for (size_t i = first_mention(t, expert); i < t->n && t->mention[i].expert == expert; i++) {
     if (fits(&t->mention[i], ids)) {
-      return t->mention[i].node;
+      return &t->mention[i];
     }
-    if (only != NULL && only != t->mention[i].node) {
+    if (only != NULL && only->node != t->mention[i].node) {
       return NULL;
     }
-    only = t->mention[i].node;
+    only = only == NULL ? &t->mention[i] : only;
   }
   return only;
 }
 
-const poei_outline *poei_teller_find(const poei_teller *teller, const poe_expert *expert, const size_t *ids) {
+static const poei_mention *find(const poei_teller *teller, const poe_expert *expert, const size_t *ids) {
   while (expert != NULL) {
     const poei_memo_entry *filled = poei_memo_find(&teller->written, expert);
-    const poei_outline *node = mentioned(teller, filled == NULL ? expert : filled->value, ids);
-    if (node != NULL) {
-      return node;
+    const poei_mention *mention = mentioned(teller, filled == NULL ? expert : filled->value, ids);
+    if (mention != NULL) {
+      return mention;
     }
     const poei_memo_entry *before = poei_memo_find(&teller->trace->ancestor, expert);
     expert = before == NULL ? NULL : before->value;
   }
   return NULL;
+}
+
+const poei_outline *poei_teller_find(const poei_teller *teller, const poe_expert *expert, const size_t *ids) {
+  const poei_mention *mention = find(teller, expert, ids);
+  return mention == NULL ? NULL : mention->node;
 }
 
 /* ---- texts ---- */
@@ -281,7 +287,8 @@ static bool put_known(const poei_teller *t, writing *w, const poe_expert *expert
       return true;
     }
   }
-  const poei_outline *node = poei_teller_find(t, expert, ids);
+  const poei_mention *mention = find(t, expert, ids);
+  const poei_outline *node = mention == NULL ? NULL : mention->node;
   if (node == NULL || (node->name == NULL && node->text == NULL)) {
     return false;
   }
@@ -289,6 +296,8 @@ static bool put_known(const poei_teller *t, writing *w, const poe_expert *expert
     put(w, "%s", node->name);
   } else {
     put_call(w, node->text);
+    put(w, "%s%s", t->steps && mention->step != NULL ? " at " : "",
+        t->steps && mention->step != NULL ? mention->step : "");
   }
   return true;
 }

@@ -51,7 +51,8 @@ static json_t *network_json(const poei_outline *node, const char *path, const po
 }
 
 static bool find_network(void *context, const poe_expert *expert, size_t dim, const size_t *ids,
-                         const poei_outline *node) {
+                         const poei_outline *node, const char *step) {
+  (void)step;
   (void)dim;
   (void)ids;
   search *s = context;

@@ -13,6 +13,7 @@ typedef struct poei_mention {
   const poe_expert *expert;
   size_t dim, *ids; /* [dim] coordinates of the program; SIZE_MAX: none of them. Owned */
   const poei_outline *node;
+  const char *step; /* of the comprehension that made it, or NULL */
   size_t order;
 } poei_mention;
 
@@ -31,6 +32,7 @@ typedef struct poei_teller {
   poei_memo written;     /* an expert of the trace's tree -> the one that stands there in the target's */
   size_t n_labels, label_capacity;
   poei_label *label;
+  bool steps;   /* texts say at which step of a comprehension an expert was made */
   bool *failed; /* set when memory ran out for a text, which then lacks a piece */
 } poei_teller;
 

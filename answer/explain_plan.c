@@ -169,7 +169,10 @@ static poe_status append_part(const poei_teller *teller, const poei_plan *plan, 
 
 static poe_status parts_json(const poei_teller *teller, const poei_plan *plan, const size_t *ids, json_t *out,
                              poe_error *error) {
+  enum { FEW_PARTS = 12 }; /* more are told together, whatever their step */
   part_list parts = {.list = json_array()};
+  poei_teller exact = *teller;
+  exact.steps = plan->n_parts <= FEW_PARTS;
   poe_status status = poei_json_made(parts.list, error);
   for (size_t i = 0; i < plan->n_parts && status == POE_OK; i++) {
     json_t *item = NULL;
@@ -178,7 +181,7 @@ static poe_status parts_json(const poei_teller *teller, const poei_plan *plan, c
       continue;
     }
     status = own == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory")
-                         : part_json(teller, plan, i, own, &item, error);
+                         : part_json(&exact, plan, i, own, &item, error);
     if (status == POE_OK) {
       status = append_part(teller, plan, &parts, item, plan->parts[i]->dim, own, error);
     }
@@ -214,6 +217,9 @@ poe_status poei_explain_plan(const poei_teller *teller, const poei_plan *plan, c
   status = poei_json_set(status, out, "log_z_method", json_string(poei_method_word(log_z)), error);
   status = poei_json_set(status, out, "log_z_exact", json_boolean(known), error);
   status = poei_json_set(status, out, "reason", json_string(plan->reason), error);
+  if (plan->caution != NULL) {
+    status = poei_json_set(status, out, "caution", json_string(plan->caution), error);
+  }
   status = poei_json_set(status, out, "scratch_bytes", json_integer((json_int_t)plan->scratch_bytes), error);
   if (status == POE_OK) {
     status = poei_json_set(status, out, "memory", memory_json(plan, error), error);
@@ -248,7 +254,8 @@ static const poe_expert *family_of(const poe_expert *expert) {
 }
 
 static bool find_obstacle(void *context, const poe_expert *expert, size_t dim, const size_t *ids,
-                          const poei_outline *node) {
+                          const poei_outline *node, const char *step) {
+  (void)step;
   (void)dim;
   (void)ids;
   obstacle_list *all = context;

@@ -49,6 +49,9 @@ static poe_status more_json(const poei_program *program, const poei_outline *nod
   if (node->count != 1) {
     status = poei_json_set(status, out, "count", json_integer((json_int_t)node->count), error);
   }
+  if (node->step != NULL) {
+    status = poei_json_set(status, out, "step", json_string(node->step), error);
+  }
   if (node->again) {
     status = poei_json_set(status, out, "again", json_true(), error);
   }

@@ -101,7 +101,11 @@ poe_status poei_settled_json(poe_status status, json_t *object, const poei_solve
     inside = fmax(inside, solved->estimates[i].memory);
   }
   bool settled = own == 0.0 && inside == 0.0;
+  const char *caution = z->exact ? NULL : solved->plan->caution;
   status = poei_json_set(status, object, "settled", json_boolean(settled), error);
+  if (caution != NULL) {
+    status = poei_json_set(status, object, "caution", json_string(caution), error);
+  }
   if (settled) {
     return status;
   }

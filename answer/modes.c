@@ -3,8 +3,9 @@
  * L-BFGS ascends log p(x(u)) in unconstrained coordinates u, all starts in lockstep so that a network sees whole tiles.
  * Starts are draws of the plan's own base or sampler, and standard normals at scales of 1 to 1000 in u, because a
  * search must also begin where the density is small. Where the slope at an end of a range points inwards, u has stopped
- * at infinity short of a mode: such ends are dropped. Ends are one mode when nothing lies between them: the density at
- * three points of the segment that joins them is that of its ends.
+ * at infinity short of a mode: such ends are dropped. What the others are, and where searches go on that ended short of
+ * a mode, is in modes_ends.c. Ends are one mode when nothing lies between them: the density at three points of the
+ * segment that joins them is that of its ends.
  */
 #include "answer/modes.h"
 
@@ -25,6 +26,7 @@ void poei_modes_free(poei_modes *modes) {
   poei_free(modes->log_density);
   poei_free(modes->starts);
   poei_free(modes->at_bound);
+  poei_free(modes->end);
   *modes = (poei_modes){0};
 }
 
@@ -36,12 +38,19 @@ poe_status poei_modes_make(size_t n, size_t dim, poei_modes *modes, poe_error *e
     modes->log_density = poei_alloc(n, sizeof *modes->log_density);
     modes->starts = poei_calloc(n, sizeof *modes->starts);
     modes->at_bound = poei_calloc(n, sizeof *modes->at_bound);
+    modes->end = poei_calloc(n, sizeof *modes->end);
   }
-  if (modes->x == NULL || modes->log_density == NULL || modes->starts == NULL || modes->at_bound == NULL) {
+  if (modes->x == NULL || modes->log_density == NULL || modes->starts == NULL || modes->at_bound == NULL ||
+      modes->end == NULL) {
     poei_modes_free(modes);
     return poe_error_set(error, POE_E_MEMORY, "out of memory for %zu modes", n);
   }
   return POE_OK;
+}
+
+const char *poei_mode_end_word(poei_mode_end end) {
+  static const char *const words[] = {NULL, "stationary", "kink", "infinite", "unfinished", NULL};
+  return words[end];
 }
 
 bool poei_modes_stopped(const poei_session *session) {
@@ -50,16 +59,9 @@ bool poei_modes_stopped(const poei_session *session) {
 
 /* ---- the energy in unconstrained space ---- */
 
-typedef struct ascent {
-  poei_session *session;
-  const poe_expert *smooth; /* transform node without Jacobian */
-  poei_runner *runner;
-  size_t rounds;
-} ascent;
-
 static poe_status ascent_energy(void *context, size_t n, size_t d, const double *u, double *value, double *gradient,
                                 poe_error *error) {
-  ascent *a = context;
+  poei_ascent *a = context;
   if (poei_modes_stopped(a->session)) {
     return poe_error_set(error, POE_E_INTERRUPTED, "interrupted while searching for modes");
   }
@@ -127,7 +129,7 @@ static poe_status starts_make(const poei_plan *plan, const poe_expert *smooth, c
 }
 
 /* Moves the candidates of positive density to the front, at most `starts`; *kept: how many. */
-static poe_status starts_choose(ascent *a, const poei_mode_options *options, size_t d, double *u, size_t *kept,
+static poe_status starts_choose(poei_ascent *a, const poei_mode_options *options, size_t d, double *u, size_t *kept,
                                 poe_error *error) {
   size_t n = CANDIDATES * options->starts;
   double *value = poei_alloc(n, sizeof *value);
@@ -153,8 +155,8 @@ static poe_status starts_choose(ascent *a, const poei_mode_options *options, siz
 /* ---- from ends to modes ---- */
 
 /* Is nothing between a and b, two points of equal log-density? */
-static poe_status ends_joined(const ascent *a, size_t d, const double *p, const double *q, double level, double *work,
-                              bool *joined, poe_error *error) {
+static poe_status ends_joined(const poei_ascent *a, size_t d, const double *p, const double *q, double level,
+                              double *work, bool *joined, poe_error *error) {
   double value[3];
   for (size_t k = 0; k < 3; k++) {
     double t = 0.25 * (double)(k + 1);
@@ -170,88 +172,123 @@ static poe_status ends_joined(const ascent *a, size_t d, const double *p, const 
   return status;
 }
 
-typedef struct ended {
-  double value;
-  size_t index;
-} ended;
-
-static int ended_order(const void *left, const void *right) {
-  const ended *a = left, *b = right;
+static int end_order(const void *left, const void *right) {
+  const poei_search_end *a = left, *b = right;
   if (a->value != b->value) {
-    return a->value < b->value ? -1 : 1;
+    return a->value > b->value ? -1 : 1;
   }
-  return (a->index > b->index) - (a->index < b->index);
-}
-
-/* At which end of its range does x lie: -1, 0 (neither), 1. */
-static int bound_side(const poe_support *support, double x) {
-  double scale = isfinite(support->low) && isfinite(support->high) ? support->high - support->low : 1.0 + fabs(x);
-  return x - support->low <= 1e-7 * scale ? -1 : support->high - x <= 1e-7 * scale ? 1 : 0;
+  return (a->u > b->u) - (a->u < b->u);
 }
 
 /* Looks at the ends of ranges that x[d] lies at: *at_bound, there is one; *inward, the density rises away from one. */
-static poe_status mode_bounds(const ascent *a, const poe_expert *target, size_t d, const double *x, double *slope,
+static poe_status mode_bounds(const poei_ascent *a, const poe_expert *target, size_t d, const double *x, double *slope,
                               bool *at_bound, bool *inward, poe_error *error) {
   const poe_support *support = poe_expert_traits(target)->support;
   double value = 0.0;
   *at_bound = *inward = false;
   for (size_t j = 0; j < d; j++) {
-    *at_bound = *at_bound || bound_side(&support[j], x[j]) != 0;
+    *at_bound = *at_bound || poei_bound_side(&support[j], x[j]) != 0;
   }
   poe_status status =
       *at_bound ? poei_runner_rows(a->runner, target, (poe_rows){1, d, d, x}, &value, slope, error) : POE_OK;
   for (size_t j = 0; j < d && *at_bound && status == POE_OK; j++) {
-    *inward = *inward || bound_side(&support[j], x[j]) * slope[j] < -1e-4;
+    *inward = *inward || poei_bound_side(&support[j], x[j]) * slope[j] < -1e-4;
   }
   return status;
 }
 
-/* Ends u[n, d] with energies[n], as distinct modes, best first. */
-static poe_status ends_to_modes(const ascent *a, const poe_expert *target, size_t n, size_t d, const double *u,
-                                const double *energy, const poei_lbfgs_end *end, size_t keep, poei_modes *modes,
-                                poe_error *error) {
-  ended *order = poei_alloc(n, sizeof *order);
-  size_t *kept = poei_alloc(n, sizeof *kept);
-  double *work = poei_alloc(3 * d, sizeof *work);
-  poe_status status = poei_modes_make(n, d, modes, error);
-  if (status == POE_OK && (order == NULL || kept == NULL || work == NULL)) {
-    status = poe_error_set(error, POE_E_MEMORY, "out of memory");
+/* Is an end the same as an earlier one? Values of spikes differ: those are told by where they are. */
+static poe_status end_known(const poei_ascent *a, size_t d, const poei_search_end *known, const poei_search_end *end,
+                            double *work, bool *same, poe_error *error) {
+  *same = known->how == end->how;
+  if (end->how == POEI_END_SPIKE) {
+    for (size_t j = 0; j < d; j++) {
+      *same = *same && fabs(known->x[j] - end->x[j]) <= 1e-5 * (1.0 + fabs(end->x[j]));
+    }
+    return POE_OK;
   }
+  if (known->how == POEI_END_KINK && end->how == POEI_END_KINK) { /* found to within the distance at which one looks */
+    double apart = 0.0, size = 1.0;
+    for (size_t j = 0; j < d; j++) {
+      apart = fmax(apart, fabs(known->u[j] - end->u[j]));
+      size = fmax(size, fabs(known->u[j]));
+    }
+    if (apart <= 1e-5 * size) {
+      *same = true;
+      return POE_OK;
+    }
+  }
+  *same = known->how != POEI_END_SPIKE && fabs(known->value - end->value) <= POEI_MODE_LEVEL * (1.0 + fabs(end->value));
+  return *same ? ends_joined(a, d, known->u, end->u, end->value, work, same, error) : POE_OK;
+}
+
+/* The distinct ones among ends[n], best first, go to the front with the number of their starts; *found: how many. An
+ * unfinished end below a mode is no news: it is counted and dropped. */
+static poe_status ends_distinct(const poei_ascent *a, size_t d, size_t n, poei_search_end *ends, poei_modes *modes,
+                                double *work, size_t *found, poe_error *error) {
+  bool verified = false;
+  *found = 0;
+  poe_status status = POE_OK;
   for (size_t i = 0; i < n && status == POE_OK; i++) {
-    order[i] = (ended){energy[i], i};
-    modes->unconverged += end[i] == POEI_LBFGS_LIMIT;
-  }
-  if (status == POE_OK) {
-    qsort(order, n, sizeof *order, ended_order);
-  }
-  for (size_t i = 0; i < n && status == POE_OK; i++) {
-    const double *at = u + order[i].index * d;
-    double level = -order[i].value;
     bool known = false;
-    for (size_t k = modes->n; k-- > 0 && !known && status == POE_OK;) {
-      if (modes->log_density[k] - level > POEI_MODE_LEVEL * (1.0 + fabs(level))) {
-        break; /* those before are higher still */
-      }
-      status = ends_joined(a, d, u + kept[k] * d, at, level, work, &known, error);
+    for (size_t k = *found; k-- > 0 && !known && status == POE_OK;) {
+      status = end_known(a, d, &ends[k], &ends[i], work, &known, error);
       modes->starts[k] += known;
+      ends[k].how = known && ends[k].how == POEI_END_UNFINISHED ? ends[i].how : ends[k].how;
     }
-    if (!known) {
-      kept[modes->n] = order[i].index;
-      modes->log_density[modes->n] = level;
-      modes->starts[modes->n++] = 1;
+    modes->unconverged += !known && ends[i].how == POEI_END_UNFINISHED;
+    verified = verified || ends[i].how != POEI_END_UNFINISHED;
+    if (!known && !(verified && ends[i].how == POEI_END_UNFINISHED)) {
+      poei_search_end kept = ends[*found];
+      ends[*found] = ends[i];
+      ends[i] = kept;
+      modes->starts[(*found)++] = 1;
     }
   }
-  size_t found = modes->n;
-  modes->n = 0;
+  return status;
+}
+
+/* Writes distinct ends as modes, but for those at ends of ranges from which the density rises inwards. */
+static poe_status ends_write(const poei_ascent *a, const poe_expert *target, size_t found, size_t d,
+                             const poei_search_end *ends, poei_modes *modes, double *work, poe_error *error) {
+  poe_status status = POE_OK;
   for (size_t k = 0; k < found && status == POE_OK; k++) {
     double *x = modes->x + modes->n * d;
-    bool inward = false;
-    poei_transform_constrain(a->smooth, 1, u + kept[k] * d, d, x, d);
-    status = mode_bounds(a, target, d, x, work, &modes->at_bound[modes->n], &inward, error);
+    bool inward = false, spike = ends[k].how == POEI_END_SPIKE;
+    if (spike) {
+      memcpy(x, ends[k].x, d * sizeof *x);
+      modes->at_bound[modes->n] = true;
+    } else {
+      poei_transform_constrain(a->smooth, 1, ends[k].u, d, x, d);
+      status = mode_bounds(a, target, d, x, work, &modes->at_bound[modes->n], &inward, error);
+    }
     if (!inward) {
-      modes->log_density[modes->n] = modes->log_density[k];
+      modes->log_density[modes->n] = spike ? INFINITY : ends[k].value;
+      modes->end[modes->n] = ends[k].how;
       modes->starts[modes->n++] = modes->starts[k];
     }
+  }
+  return status;
+}
+
+/* Judged ends[n] as distinct modes, best first. */
+static poe_status ends_to_modes(const poei_ascent *a, const poe_expert *target, size_t n, size_t d,
+                                poei_search_end *ends, size_t keep, poei_modes *modes, poe_error *error) {
+  double *work = poei_alloc(3 * d, sizeof *work);
+  size_t found = 0;
+  poe_status status = poei_modes_make(n, d, modes, error);
+  if (status == POE_OK && work == NULL) {
+    status = poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  if (status == POE_OK) {
+    for (size_t i = 0; i < n; i++) { /* infinite ones first */
+      ends[i].value = ends[i].how == POEI_END_SPIKE ? INFINITY : ends[i].value;
+    }
+    qsort(ends, n, sizeof *ends, end_order);
+    status = ends_distinct(a, d, n, ends, modes, work, &found, error);
+  }
+  if (status == POE_OK) {
+    status = ends_write(a, target, found, d, ends, modes, work, error);
   }
   modes->distinct = modes->n;
   modes->n = modes->n < keep ? modes->n : keep;
@@ -259,41 +296,88 @@ static poe_status ends_to_modes(const ascent *a, const poe_expert *target, size_
     status = poe_error_set(error, POE_E_NUMERIC, "none of the %zu searches ended at a mode", n);
     poe_error_hint(error, "more --starts, or points near one with --init FILE");
   }
-  poei_free(order);
-  poei_free(kept);
   poei_free(work);
   return status;
 }
 
 /* ---- all of it ---- */
 
-/* A search that found no bottom: named by the coordinate that went farthest. */
-static poe_status search_ran_away(const ascent *a, size_t d, const double *u, poe_error *error) {
+/* A search that found no bottom: named by the coordinate that went farthest, of those that stayed near 0 by the one
+ * with the steepest slope. */
+static poe_status search_ran_away(const poei_ascent *a, const poei_mode_options *options, size_t d, const double *u,
+                                  poe_error *error) {
   size_t far = 0;
-  for (size_t j = 1; j < d; j++) {
-    far = fabs(u[j]) > fabs(u[far]) ? j : far;
-  }
-  double *x = poei_alloc(d, sizeof *x);
-  if (x == NULL) {
+  double *x = poei_alloc(d, sizeof *x), *slope = poei_alloc(d, sizeof *slope), value = 0.0;
+  if (x == NULL || slope == NULL) {
+    poei_free(x);
+    poei_free(slope);
     return poe_error_set(error, POE_E_MEMORY, "out of memory");
   }
-  poei_transform_constrain(a->smooth, 1, u, d, x, d);
-  poe_error_set(error, POE_E_NUMERIC, "the density grows without bound: a search ran away with coordinate %zu at %.4g",
-                far, x[far]);
+  for (size_t j = 0; j < d; j++) { /* beside the pole, where there is a slope */
+    x[j] = u[j] + 1e-9 * (1.0 + fabs(u[j]));
+  }
+  poe_status status = poei_runner_rows(a->runner, a->smooth, (poe_rows){1, d, d, x}, &value, slope, error);
+  bool near = true;
+  for (size_t j = 0; j < d; j++) {
+    slope[j] = isfinite(slope[j]) ? slope[j] : INFINITY;
+  }
+  for (size_t j = 0; j < d; j++) {
+    near = near && fabs(u[j]) < 1e6;
+  }
+  for (size_t j = 1; j < d && status == POE_OK; j++) {
+    far = (near && fabs(slope[j]) > fabs(slope[far])) || (!near && fabs(u[j]) > fabs(u[far])) ? j : far;
+  }
+  if (status == POE_OK) {
+    char name[POEI_NAME_SIZE];
+    poei_transform_constrain(a->smooth, 1, u, d, x, d);
+    poei_names_text(&options->names, far, name, sizeof name);
+    poe_error_set(error, POE_E_NUMERIC,
+                  "the density grows without bound, so that its energy has no minimum: a search ran away with %s at "
+                  "%.4g",
+                  name, x[far]);
+    poe_error_hint(error, "multiply it by an expert that holds %s, or give it a value with --clamp", name);
+    status = POE_E_NUMERIC;
+  }
   poei_free(x);
-  return POE_E_NUMERIC;
+  poei_free(slope);
+  return status;
 }
 
-static poe_status search(ascent *a, const poe_expert *target, const poei_plan *plan, const poei_mode_options *options,
-                         poei_modes *modes, poe_error *error) {
+/* The ends of n searches at u[n, d], with energies, judged. x[n, d]: room for points. */
+static poe_status search_judge(const poei_ascent *a, const poe_expert *target, const poei_mode_options *options,
+                               size_t n, size_t d, double *u, double *x, const double *energy, poei_search_end *ends,
+                               size_t *evaluations, poe_error *error) {
+  size_t asked = 0;
+  for (size_t i = 0; i < n; i++) {
+    ends[i] = (poei_search_end){u + i * d, x + i * d, -energy[i], POEI_END_NONE};
+  }
+  qsort(ends, n, sizeof *ends, end_order);
+  poe_status status = poei_ends_judge(a, target, n, d, ends, 2000 + 2 * *evaluations, &asked, error);
+  *evaluations += asked;
+  for (size_t i = 0; i < n && status == POE_OK; i++) {
+    if (ends[i].how == POEI_END_ENDLESS) {
+      char text[POEI_DIRECTION_SIZE];
+      status = poe_error_set(error, POE_E_NUMERIC,
+                             "the density grows without bound along %s, so that its energy has no minimum",
+                             poei_direction_text(&options->names, d, ends[i].x, text, sizeof text));
+      poe_error_hint(error, "multiply it by an expert that holds it in that direction");
+    }
+  }
+  return status;
+}
+
+static poe_status search(poei_ascent *a, const poe_expert *target, const poei_plan *plan,
+                         const poei_mode_options *options, poei_modes *modes, poe_error *error) {
   size_t d = poe_expert_traits(target)->dim, numbers = 0, n = 0;
-  double *u = NULL, *value = poei_alloc(options->starts, sizeof *value);
+  double *u = NULL, *x = NULL, *value = poei_alloc(options->starts, sizeof *value);
   poei_lbfgs_end *end = poei_alloc(options->starts, sizeof *end);
+  poei_search_end *ends = poei_alloc(options->starts, sizeof *ends);
   if (poei_mul_size(CANDIDATES * options->starts, d, &numbers)) {
     u = poei_alloc(numbers, sizeof *u);
+    x = poei_alloc(options->starts * d, sizeof *x);
   }
   poe_status status = POE_OK;
-  if (u == NULL || value == NULL || end == NULL) {
+  if (u == NULL || x == NULL || value == NULL || end == NULL || ends == NULL) {
     status = poe_error_set(error, POE_E_MEMORY, "out of memory for %zu searches", options->starts);
   }
   if (status == POE_OK) {
@@ -309,18 +393,23 @@ static poe_status search(ascent *a, const poe_expert *target, const poei_plan *p
     status = poei_lbfgs(ascent_energy, a, n, d, u, &how, value, end, &evaluations, error);
   }
   for (size_t i = 0; i < n && status == POE_OK; i++) {
-    status = end[i] == POEI_LBFGS_UNBOUNDED ? search_ran_away(a, d, u + i * d, error) : POE_OK;
+    status = end[i] == POEI_LBFGS_UNBOUNDED ? search_ran_away(a, options, d, u + i * d, error) : POE_OK;
   }
   if (status == POE_OK) {
-    status = ends_to_modes(a, target, n, d, u, value, end, options->keep, modes, error);
+    status = search_judge(a, target, options, n, d, u, x, value, ends, &evaluations, error);
+  }
+  if (status == POE_OK) {
+    status = ends_to_modes(a, target, n, d, ends, options->keep, modes, error);
   }
   if (status == POE_OK) {
     modes->evaluations = evaluations;
     snprintf(modes->method, sizeof modes->method, "L-BFGS from %zu starts", n);
   }
   poei_free(u);
+  poei_free(x);
   poei_free(value);
   poei_free(end);
+  poei_free(ends);
   return status;
 }
 
@@ -410,7 +499,7 @@ poe_status poei_modes_continuous(poei_session *session, const poe_expert *target
     return poei_evaluate_rows(session, target, rows, modes->log_density, NULL, error);
   }
   poe_expert *smooth = NULL;
-  ascent a = {.session = session};
+  poei_ascent a = {.session = session};
   if (status == POE_OK) {
     status = poei_transform_create_over(target, poe_expert_traits(target)->support, false, &smooth, error);
   }

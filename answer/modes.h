@@ -10,7 +10,20 @@ typedef struct poei_mode_options {
   uint64_t seed;
   size_t n_init;      /* starting points of the user                           */
   const double *init; /* [n_init, dim], user's space                      */
+  poei_names names;   /* of the target's coordinates                      */
 } poei_mode_options;
+
+/* What a mode of continuous coordinates is. */
+typedef enum poei_mode_end {
+  POEI_END_NONE,       /* found exactly, or of discrete coordinates                                    */
+  POEI_END_SMOOTH,     /* the slope is 0                                                               */
+  POEI_END_KINK,       /* the slope jumps, and no direction leads up                                   */
+  POEI_END_SPIKE,      /* at ends of ranges, where the density is infinite                             */
+  POEI_END_UNFINISHED, /* neither was found out: the search may have ended short of a mode             */
+  POEI_END_ENDLESS     /* inside the search only: the density grows along the ray from the origin      */
+} poei_mode_end;
+/* "stationary", "kink", "infinite", "unfinished"; NULL for POEI_END_NONE. */
+const char *poei_mode_end_word(poei_mode_end end);
 
 /* Distinct modes, best first; freed with poei_modes_free. */
 typedef struct poei_modes {
@@ -19,8 +32,9 @@ typedef struct poei_modes {
   double *log_density; /* [n]                                                    */
   size_t *starts;      /* [n] searches that ended there; 1 each where it is exact */
   bool *at_bound;      /* [n] a coordinate lies at an end of its range            */
+  poei_mode_end *end;  /* [n]                                                     */
   size_t distinct;     /* how many there were, kept or not                        */
-  size_t unconverged;  /* searches that used up their iterations                  */
+  size_t unconverged;  /* searches that ended short of a mode                     */
   size_t evaluations;  /* points at which density (and gradient) were asked       */
   bool exact;          /* the first is the global maximum                         */
   char method[64];

@@ -55,7 +55,8 @@ static void state_point(const poe_traits *traits, size_t state, double *x) {
 }
 
 /* Keeps a point among the `keep` best, in order; equal ones in the order they came. */
-static void modes_offer(poei_modes *modes, size_t keep, const double *x, double value) {
+static void modes_offer(poei_modes *modes, size_t keep, const double *x, double value, poei_mode_end end,
+                        bool at_bound) {
   size_t d = modes->dim, at = modes->n;
   if (modes->n == keep && !(value > modes->log_density[keep - 1])) {
     return;
@@ -68,8 +69,12 @@ static void modes_offer(poei_modes *modes, size_t keep, const double *x, double 
   memmove(modes->log_density + at + 1, modes->log_density + at, (last - at) * sizeof *modes->log_density);
   memmove(modes->starts + at + 1, modes->starts + at, (last - at) * sizeof *modes->starts);
   memcpy(modes->x + at * d, x, d * sizeof *x);
+  memmove(modes->end + at + 1, modes->end + at, (last - at) * sizeof *modes->end);
+  memmove(modes->at_bound + at + 1, modes->at_bound + at, (last - at) * sizeof *modes->at_bound);
   modes->log_density[at] = value;
   modes->starts[at] = 1;
+  modes->end[at] = end;
+  modes->at_bound[at] = at_bound;
 }
 
 static poe_status modes_any(const poei_modes *modes, poe_error *error) {
@@ -102,7 +107,7 @@ static poe_status enumerate(poei_session *session, const poe_expert *target, siz
     status = poei_runner_rows(runner, target, (poe_rows){n, d, d, x}, value, NULL, error);
     for (size_t i = 0; i < n && status == POE_OK; i++) {
       if (value[i] > -INFINITY) {
-        modes_offer(modes, keep, x + i * d, value[i]);
+        modes_offer(modes, keep, x + i * d, value[i], POEI_END_NONE, false);
       }
     }
     if (status == POE_OK && poei_modes_stopped(session)) {
@@ -260,7 +265,7 @@ static void climb_note(poei_modes *modes, const double *x, double level) {
     }
   }
   size_t room = modes->n + 1;
-  modes_offer(modes, room, x, level);
+  modes_offer(modes, room, x, level, POEI_END_NONE, false);
 }
 
 static poe_status ascend(poei_session *session, const poe_expert *target, const poei_mode_options *options,
@@ -357,7 +362,7 @@ static poe_status branches(poei_session *session, const poe_expert *target, size
     }
     for (size_t k = 0; k < own.n && status == POE_OK; k++) {
       branch_point(traits, discrete, own.x + k * own.dim, point);
-      modes_offer(modes, options->keep, point, own.log_density[k]);
+      modes_offer(modes, options->keep, point, own.log_density[k], own.end[k], own.at_bound[k]);
     }
     modes->distinct += own.distinct;
     modes->unconverged += own.unconverged;

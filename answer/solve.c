@@ -13,7 +13,7 @@
 #include "core/alloc.h"
 
 enum { ESTIMATES_MAX = 4096 };
-enum { ESTIMATE_VERSION = 3 }; /* grows when estimates of the same expression change: old cache entries are then void */
+enum { ESTIMATE_VERSION = 4 }; /* grows when estimates of the same expression change: old cache entries are then void */
 
 poe_status poei_session_error(const poei_session *session, poe_error *error) {
   const poei_diagnostics *list = session->diagnostics;
@@ -120,6 +120,7 @@ poei_plan_options poei_session_plan_options(const poei_session *session) {
   poei_plan_options_default(&options);
   options.no_rewrite = session->no_rewrite;
   options.prune = session->prune;
+  options.stop = session->monitor.stop;
   options.byte_limit = session->table_bytes > 0 ? session->table_bytes : options.byte_limit;
   return options;
 }

@@ -34,6 +34,8 @@ static poei_plan_options complete(const poei_plan_options *given) {
   options.names = given->names;
   options.prune = given->prune > 0.0 && given->prune < 1.0 ? given->prune : 0.0;
   options.trace = given->trace;
+  options.checks_only = given->checks_only;
+  options.stop = given->stop;
   options.mixture_limit = given->mixture_limit != 0 ? given->mixture_limit : options.mixture_limit;
   options.state_limit = given->state_limit != 0 ? given->state_limit : options.state_limit;
   options.tolerance = given->tolerance > 0.0 ? given->tolerance : options.tolerance;
@@ -101,7 +103,8 @@ const char *poei_plan_coordinate_text(const poei_plan *plan, size_t coordinate, 
 }
 
 poe_status poei_plan_check_proper(const poei_plan *plan, poe_error *error) {
-  return poei_check_proper(plan->expert, &plan->names, error);
+  poe_status status = poei_check_proper(plan->expert, &plan->names, error);
+  return status == POE_OK ? poei_check_rays(plan->expert, &plan->names, NULL, error) : status;
 }
 
 void poei_plan_destroy(poei_plan *plan) {
@@ -119,6 +122,8 @@ void poei_plan_destroy(poei_plan *plan) {
   }
   poei_free(plan->rules);
   poei_free(plan->reason);
+  poei_free(plan->start);
+  poei_free(plan->caution);
   poe_expert_release(plan->sampler);
   for (size_t i = 0; i < plan->n_parts; i++) {
     poei_plan_destroy(plan->parts[i]);

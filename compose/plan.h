@@ -7,6 +7,8 @@
 #ifndef POE_COMPOSE_PLAN_H
 #define POE_COMPOSE_PLAN_H
 
+#include <stdatomic.h>
+
 #include "compose/names.h"
 #include "poe/expert.h"
 
@@ -33,14 +35,16 @@ typedef enum poei_method {
 const char *poei_method_word(poei_method method);
 
 typedef struct poei_plan_options {
-  bool values_only;     /* rewrite and find holes only: no method is chosen, properness is not checked (for score) */
-  bool no_rewrite;      /* keep the tree as written                            */
-  size_t mixture_limit; /* components a distributed product may have (default 4096)     */
-  size_t state_limit;   /* states an enumeration may visit (default 2^20)      */
-  double tolerance;     /* of quadrature, on log Z (default 1e-8)              */
-  size_t byte_limit;    /* of the tables that elimination holds (default 1 GiB) */
-  double prune;         /* mass of mixture components that may be left out (default 0: none; prune.h)   */
-  poei_names names;     /* of the target's coordinates, for messages; their context outlives the plan */
+  bool values_only;        /* rewrite and find holes only: no method is chosen, properness is not checked (for score) */
+  bool no_rewrite;         /* keep the tree as written                            */
+  size_t mixture_limit;    /* components a distributed product may have (default 4096)     */
+  size_t state_limit;      /* states an enumeration may visit (default 2^20)      */
+  double tolerance;        /* of quadrature, on log Z (default 1e-8)              */
+  size_t byte_limit;       /* of the tables that elimination holds (default 1 GiB) */
+  double prune;            /* mass of mixture components that may be left out (default 0: none; prune.h)   */
+  poei_names names;        /* of the target's coordinates, for messages; their context outlives the plan */
+  bool checks_only;        /* nothing is integrated: what quadrature could do is taken as done (for check) */
+  const atomic_bool *stop; /* quadrature ends with POE_E_INTERRUPTED once it is true; NULL: never       */
   struct poei_trace *trace; /* filled with what the rules did (compose/exact/trace.h), also when the target is
                                refused; NULL: not wanted */
 } poei_plan_options;
@@ -64,6 +68,7 @@ typedef struct poei_plan {
 
   poei_method method; /* of draws (and of log Z unless has_log_z)                                    */
   char *reason;       /* why, and what stands in the way of an exact answer                          */
+  char *caution;      /* why the integral may not be finite after all; NULL: nothing was seen        */
   bool exact;         /* draws and log Z are exact (closed form, enumeration, elimination)           */
   bool has_log_z;
   double log_z, log_z_error; /* error: bound of quadrature or standard error of estimates inside; 0 exact */
@@ -94,6 +99,7 @@ typedef struct poei_plan {
   poe_expert *base;     /* SMC: samplable start, same unconstrained coordinates; NULL for MCMC          */
   poe_expert *rest;     /* SMC: target = base * rest                                                   */
   double base_log_z;    /* SMC: log Z of base                                                          */
+  char *start;          /* SMC: what base is, in words                                                 */
   size_t scratch_bytes; /* per worker, for one tile with gradient                                      */
 } poei_plan;
 
@@ -106,6 +112,18 @@ const char *poei_plan_coordinate_text(const poei_plan *plan, size_t coordinate, 
 /* Is a plan made with values_only one of a density that has a finite integral, as far as can be seen? POE_E_IMPROPER.
  */
 poe_status poei_plan_check_proper(const poei_plan *plan, poe_error *error);
+
+/* An expert to draw proposals from: POE_CAN_SAMPLE, POE_CAN_EVAL, known log Z. */
+typedef struct poei_proposal {
+  const poe_expert *expert;
+  const size_t *index; /* [its dim] the target's coordinates */
+  const char *name;    /* for messages                       */
+} poei_proposal;
+
+/* A plan for the same density that samples whatever else is possible: from a proposal, or (NULL) from where the planner
+ * would start. POE_E_CAPABILITY when there is nothing to start from, or the proposal does not reach all of the support.
+ */
+poe_status poei_plan_sampled(const poei_plan *plan, const poei_proposal *proposal, poei_plan **out, poe_error *error);
 
 /* The expert up to a constant factor: constants that cancel when points are compared (log Z of its factors) are left
  * out and need not be known. */

@@ -14,9 +14,9 @@
  *   SMC            from a factor that can be drawn
  *   MCMC           when there is nothing to start from
  *
- * What cannot be evaluated may still be eliminated, or drawn with its latent variables. log Z is found on its own: it
- * may be known where draws have to be sampled. Plans made of other plans are in choose_parts.c, those through another
- * density in choose_latent.c.
+ * The last two are in choose_sampled.c. What cannot be evaluated may still be eliminated, or drawn with its latent
+ * variables. log Z is found on its own: it may be known where draws have to be sampled. Plans made of other plans are
+ * in choose_parts.c, those through another density in choose_latent.c.
  */
 #include "compose/exact/choose.h"
 
@@ -72,8 +72,7 @@ static const char *obstacle(const poe_expert *expert) {
   return NULL;
 }
 
-/* Why there is no closed form, on the heap. */
-static char *no_closed_form(const poe_expert *expert) {
+char *poei_choose_no_form(const poe_expert *expert) {
   const char *kind = obstacle(expert);
   return kind == NULL ? poei_strdup("the factors have closed forms, but their product as it stands has none")
                       : poei_format("`%s` has no closed form", kind);
@@ -184,40 +183,6 @@ static poe_status try_counts(const poei_chooser *choose, bool *done, poe_error *
 }
 /* ---- continuous coordinates ---- */
 
-static poe_status refuse_discrete(const poei_chooser *choose, poe_error *error) {
-  const poe_traits *traits = poe_expert_traits(choose->plan->expert);
-  size_t discrete = 0, first = 0;
-  for (size_t j = traits->dim; j-- > 0;) {
-    if (traits->support[j].kind == POE_DISCRETE) {
-      discrete++;
-      first = j;
-    }
-  }
-  if (discrete == 0) {
-    return POE_OK;
-  }
-  if (discrete == traits->dim) {
-    poe_error_set(error, POE_E_CAPABILITY,
-                  "the %zu discrete coordinates have more than %zu joint states, and discrete sampling is absent%s%s",
-                  discrete, choose->options->state_limit, choose->refusal->message[0] == '\0' ? "" : ": ",
-                  choose->refusal->message);
-    poe_error_hint(error, "%s",
-                   choose->refusal->hint[0] != '\0' ? choose->refusal->hint
-                                                    : "give values to some of them, or make independent blocks");
-  } else {
-    char name[POEI_NAME_SIZE];
-    poei_names_text(&choose->options->names, first, name, sizeof name);
-    poe_error_set(
-        error, POE_E_CAPABILITY,
-        "%zu of the %zu coordinates are discrete (the first is %s) with more than %d joint values: too many to "
-        "sum out beside continuous ones, and mixed sampling is absent%s%s",
-        discrete, traits->dim, name, (int)POEI_MARGINAL_STATES, choose->refusal->message[0] == '\0' ? "" : ": ",
-        choose->refusal->message);
-    poe_error_hint(error, "give values to some of the discrete coordinates");
-  }
-  return POE_E_CAPABILITY;
-}
-
 /* `over`: the target over its free coordinates, itself where it has no simplex. */
 static poe_status quadrature_around(const poei_chooser *choose, const poe_expert *over, const poei_spots *spots,
                                     bool *done, poe_error *error) {
@@ -254,7 +219,7 @@ static poe_status quadrature_around(const poei_chooser *choose, const poe_expert
     return status;
   }
   *done = true;
-  char *looked = poei_spots_text(spots), *obstacle_text = no_closed_form(plan->expert);
+  char *looked = poei_spots_text(spots), *obstacle_text = poei_choose_no_form(plan->expert);
   status = poei_choose_reason(
       plan,
       looked == NULL || obstacle_text == NULL
@@ -269,10 +234,20 @@ static poe_status quadrature_around(const poei_chooser *choose, const poe_expert
 
 static poe_status try_quadrature(const poei_chooser *choose, bool *done, poe_error *error) {
   const poe_traits *traits = poe_expert_traits(choose->plan->expert);
-  poei_spots spots = {0};
+  poei_spots spots = {.stop = choose->options->stop};
   poe_expert *over = NULL;
+  for (size_t j = 0; j < traits->dim; j++) {
+    if (traits->support[j].kind == POE_DISCRETE) {
+      return POE_OK;
+    }
+  }
   if (poei_unstuck_dim(choose->plan->expert) > 2) {
     return POE_OK;
+  }
+  if (choose->options->checks_only) {
+    *done = true;
+    choose->plan->method = POEI_METHOD_QUADRATURE;
+    return poei_choose_reason(choose->plan, poei_strdup("quadrature could be tried; nothing was integrated"), error);
   }
   poe_status status = POE_OK;
   if (poei_simplex_any(traits->dim, traits->support)) {
@@ -291,71 +266,6 @@ static poe_status try_quadrature(const poei_chooser *choose, bool *done, poe_err
   return status;
 }
 
-static poe_status set_scratch(poei_plan *plan) {
-  const poe_expert *target = plan->smooth != NULL ? plan->smooth : plan->expert;
-  unsigned want = poei_expert_can(target, POE_CAN_GRADIENT) ? POE_WANT_GRAD : POE_WANT_LOGP;
-  plan->scratch_bytes = poe_expert_scratch(target, want, POEI_TILE);
-  if (plan->rest != NULL) {
-    size_t own =
-        poe_expert_scratch(plan->rest, poei_expert_can(plan->rest, POE_CAN_GRADIENT) ? want : POE_WANT_LOGP, POEI_TILE);
-    plan->scratch_bytes = own > plan->scratch_bytes ? own : plan->scratch_bytes;
-  }
-  return POE_OK;
-}
-
-/* Sampling happens in the unconstrained coordinates of the base: its support holds the target's. */
-static poe_status plan_smc(poei_plan *plan, const poei_base *found, poe_error *error) {
-  const poe_support *support = poe_expert_traits(found->base)->support;
-  plan->base_log_z = found->log_z;
-  plan->method = POEI_METHOD_SMC;
-  poe_status status = poei_transform_create_over(plan->expert, support, true, &plan->smooth, error);
-  if (status == POE_OK) {
-    status = poei_transform_create_over(found->base, support, true, &plan->base, error);
-  }
-  if (status == POE_OK) {
-    status = poei_transform_create_over(found->rest, support, false, &plan->rest, error);
-  }
-  char *obstacle_text = status == POE_OK ? no_closed_form(plan->expert) : NULL;
-  if (status == POE_OK) {
-    status = poei_choose_reason(
-        plan,
-        obstacle_text == NULL
-            ? NULL
-            : poei_format("%s; weighted draws are moved along a path that starts from %s", obstacle_text, found->why),
-        error);
-  }
-  poei_free(obstacle_text);
-  return status;
-}
-
-static poe_status plan_sampling(const poei_chooser *choose, poe_error *error) {
-  poei_plan *plan = choose->plan;
-  poei_base found;
-  poe_status status = poei_base_find(plan->expert, &found, error);
-  if (status != POE_OK) {
-    return status;
-  }
-  if (found.base != NULL) {
-    status = plan_smc(plan, &found, error);
-  } else {
-    plan->method = POEI_METHOD_MCMC;
-    status = poei_transform_create(plan->expert, &plan->smooth, error);
-    char *obstacle_text = status == POE_OK ? no_closed_form(plan->expert) : NULL;
-    if (status == POE_OK) {
-      status = poei_choose_reason(plan,
-                                  obstacle_text == NULL
-                                      ? NULL
-                                      : poei_format("%s, and no factors that can be drawn exactly cover all "
-                                                    "coordinates, so that there is nothing to start a path from",
-                                                    obstacle_text),
-                                  error);
-    }
-    poei_free(obstacle_text);
-  }
-  poei_base_free(&found);
-  return status;
-}
-
 /* ---- all of it ---- */
 
 static poe_status choose_route(const poei_chooser *choose, poe_error *error) {
@@ -369,12 +279,9 @@ static poe_status choose_route(const poei_chooser *choose, poe_error *error) {
     status = routes[i](choose, &done, error);
   }
   if (status == POE_OK && !done) {
-    status = refuse_discrete(choose, error);
-  }
-  if (status == POE_OK && !done) {
     status = try_quadrature(choose, &done, error);
   }
-  return status == POE_OK && !done ? plan_sampling(choose, error) : status;
+  return status == POE_OK && !done ? poei_route_sampling(choose, error) : status;
 }
 
 poe_status poei_plan_tree(const poe_expert *tree, const poei_plan_options *options, bool log_z_only, poei_plan **out,
@@ -408,6 +315,9 @@ poe_status poei_plan_tree(const poe_expert *tree, const poei_plan_options *optio
     status = poei_route_blind(&choose, error);
   } else if (status == POE_OK) {
     status = poei_check_proper(plan->expert, &options->names, error);
+    if (status == POE_OK) {
+      status = poei_check_rays(plan->expert, &options->names, &plan->caution, error);
+    }
     if (status == POE_OK && options->prune > 0.0) {
       status = poei_prune(plan, options->prune, error);
     }
@@ -419,7 +329,7 @@ poe_status poei_plan_tree(const poe_expert *tree, const poei_plan_options *optio
     status = poei_prune_tell(plan, error);
   }
   if (status == POE_OK) {
-    status = set_scratch(plan);
+    poei_choose_scratch(plan);
   }
   if (status != POE_OK) {
     poei_plan_destroy(plan);

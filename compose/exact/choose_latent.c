@@ -65,7 +65,7 @@ poe_status poei_route_blind(const poei_chooser *choose, poe_error *error) {
     return poei_boltzmann_evaluable(poei_boltzmann_of(leaf), error);
   }
   if (status == POE_OK && joint == NULL) {
-    return poei_latent_refuse(choose->plan->expert, error);
+    return poei_latent_refuse(choose->plan->expert, choose->options->byte_limit, error);
   }
   if (status == POE_OK) {
     status = plan_through(choose, joint, NULL, POEI_METHOD_JOINT, error);
@@ -74,8 +74,18 @@ poe_status poei_route_blind(const poei_chooser *choose, poe_error *error) {
   return status;
 }
 
+/* Are there coordinates of both kinds? */
+static bool is_mixed(const poe_traits *traits) {
+  size_t discrete = 0;
+  for (size_t j = 0; j < traits->dim; j++) {
+    discrete += traits->support[j].kind == POE_DISCRETE;
+  }
+  return discrete > 0 && discrete < traits->dim;
+}
+
 /* A marginal that every point would have to be integrated for is drawn with its latent coordinates, where that is
- * possible and quadrature of quadrature would take too long or is none. */
+ * possible and quadrature of quadrature would take too long or is none. So is one that is eliminated at every point
+ * beside coordinates of both kinds: together with the latent ones, the discrete ones may be eliminated at once. */
 poe_status poei_route_replicas(const poei_chooser *choose, bool *done, poe_error *error) {
   enum { FEW_POINTS = 2000 };
   poei_parts parts;
@@ -94,6 +104,9 @@ poe_status poei_route_replicas(const poei_chooser *choose, bool *done, poe_error
   poei_parts_free(&parts);
   if (most > FEW_POINTS || (most > 0 && choose->plan->dim > 2)) {
     status = poei_latent_joint(choose->plan->expert, &joint, NULL, error);
+  }
+  if (status == POE_OK && joint == NULL && is_mixed(poe_expert_traits(choose->plan->expert))) {
+    status = poei_latent_joint_whole(choose->plan->expert, &joint, error);
   }
   if (status == POE_OK && joint != NULL) {
     *done = true;

@@ -15,6 +15,10 @@ typedef struct poei_chooser {
 poe_status poei_choose_reason(poei_plan *plan, char *text, poe_error *error);
 /* log Z is known, by that method and with that error. */
 void poei_choose_log_z(poei_plan *plan, poei_method method, double log_z, double log_z_error);
+/* Why there is no closed form, on the heap. */
+char *poei_choose_no_form(const poe_expert *expert);
+/* plan->scratch_bytes. */
+void poei_choose_scratch(poei_plan *plan);
 /* Room for n parts in the plan. */
 poe_status poei_choose_parts(poei_plan *plan, size_t n, poe_error *error);
 
@@ -30,6 +34,8 @@ poe_status poei_route_islands(const poei_chooser *choose, bool *done, poe_error 
 poe_status poei_route_rest(const poei_chooser *choose, bool *done, poe_error *error);
 poe_status poei_route_replicas(const poei_chooser *choose, bool *done, poe_error *error);
 poe_status poei_route_mixed(const poei_chooser *choose, bool *done, poe_error *error);
+/* Sequential Monte Carlo, else Markov chains; POE_E_CAPABILITY for discrete coordinates and nothing to start from. */
+poe_status poei_route_sampling(const poei_chooser *choose, poe_error *error);
 /* The only route of a target that cannot be evaluated; an error when it is none. */
 poe_status poei_route_blind(const poei_chooser *choose, poe_error *error);
 

@@ -15,6 +15,7 @@
 
 poe_status poei_evaluator_open(const poe_expert *expert, poei_evaluator *evaluator, poe_error *error) {
   evaluator->expert = expert;
+  evaluator->stop = NULL;
   evaluator->scratch = poe_scratch_create(poe_expert_scratch(expert, POE_WANT_LOGP, POEI_EVALUATOR_ROWS));
   return evaluator->scratch == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory") : POE_OK;
 }
@@ -30,6 +31,9 @@ poe_status poei_evaluator_run(poei_evaluator *evaluator, size_t n, const double 
   memset(value, 0, n * sizeof *value);
   for (size_t first = 0; first < n && status == POE_OK; first += POEI_EVALUATOR_ROWS) {
     size_t count = n - first < POEI_EVALUATOR_ROWS ? n - first : POEI_EVALUATOR_ROWS;
+    if (evaluator->stop != NULL && atomic_load(evaluator->stop)) {
+      return poe_error_set(error, POE_E_INTERRUPTED, "interrupted while integrating numerically");
+    }
     status = poe_expert_eval_add(evaluator->expert, (poe_rows){count, d, d, &x[first * d]}, (poe_weights){&one, 0},
                                  (poe_accum){.logp = &value[first]}, evaluator->scratch, error);
   }

@@ -442,6 +442,7 @@ static poe_status build(grid *self, const poei_spots *spots, bool *reached, poe_
   poei_evaluator evaluator = {0};
   poe_status status = x == NULL || value == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory")
                                                  : poei_evaluator_open(self->target, &evaluator, error);
+  evaluator.stop = spots->stop;
   if (status == POE_OK) {
     status = first_grid(self, spots, &evaluator, x, value, error);
   }

@@ -43,6 +43,7 @@ poe_status poei_integrate(const poe_expert *target, const poei_spots *spots, dou
   if (status != POE_OK) {
     return status;
   }
+  f.evaluator.stop = spots->stop;
   poei_quadrature_result result = {0};
   status =
       poei_quadrature_around(evaluate, &f, traits->dim, low, high, spots->n, spots->item, tolerance, &result, error);

@@ -9,6 +9,7 @@
 typedef struct poei_evaluator {
   const poe_expert *expert;
   poe_scratch *scratch;
+  const atomic_bool *stop; /* POE_E_INTERRUPTED once it is true; opening sets it to NULL: never */
 } poei_evaluator;
 
 enum { POEI_EVALUATOR_ROWS = 64 };

@@ -3,7 +3,7 @@
  * Five things can be: a coordinate that no factor bounds, or that only factors hold which are divided out again; a
  * neural energy over an unbounded space with nothing to hold it; a divisor that is 0 on a box where the rest is not; a
  * Gaussian form whose precision is not positive definite; a divisor that falls off faster than the rest along some
- * direction (tails.c). Everything else is left open (the caller may warn).
+ * direction (tails.c). What no form shows, rays may (rays.c); everything else is left open.
  */
 #include <math.h>
 #include <stdio.h>

@@ -110,6 +110,7 @@ static poe_status evaluate(poei_evaluator *evaluator, size_t d, size_t *n, candi
 typedef struct ascent {
   const poe_expert *smooth; /* the target in unconstrained coordinates */
   poe_scratch *scratch;
+  const atomic_bool *stop;
 } ascent;
 
 /* Minus the log-density and its gradient. */
@@ -118,6 +119,9 @@ static poe_status objective(void *context, size_t n, size_t d, const double *u, 
   ascent *climb = context;
   double minus = -1.0;
   poe_status status = POE_OK;
+  if (climb->stop != NULL && atomic_load(climb->stop)) {
+    return poe_error_set(error, POE_E_INTERRUPTED, "interrupted while looking for where the density has its mass");
+  }
   memset(value, 0, n * sizeof *value);
   memset(gradient, 0, n * d * sizeof *gradient);
   for (size_t first = 0; first < n && status == POE_OK; first += POEI_EVALUATOR_ROWS) {
@@ -151,8 +155,8 @@ static void ladder(const poe_traits *traits, double *u) {
 }
 
 /* Follows the gradient from the ladder and from the first `best` of candidates all[*n]; appends the peaks. */
-static poe_status climb(const poe_expert *target, size_t best, candidate *all, size_t *n, size_t *starts,
-                        poe_error *error) {
+static poe_status climb(const poe_expert *target, const atomic_bool *stop, size_t best, candidate *all, size_t *n,
+                        size_t *starts, poe_error *error) {
   const poe_traits *traits = poe_expert_traits(target);
   size_t d = traits->dim, most = 1 + DECADES * DIRECTIONS + best, count = 0;
   double *u = poei_alloc(most * d, sizeof *u), *value = poei_alloc(most, sizeof *value);
@@ -162,7 +166,7 @@ static poe_status climb(const poe_expert *target, size_t best, candidate *all, s
   poe_status status = u == NULL || value == NULL || end == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory")
                                                                 : poei_transform_create(target, &smooth, error);
   if (status == POE_OK) {
-    up = (ascent){smooth, poe_scratch_create(poe_expert_scratch(smooth, POE_WANT_GRAD, POEI_EVALUATOR_ROWS))};
+    up = (ascent){smooth, poe_scratch_create(poe_expert_scratch(smooth, POE_WANT_GRAD, POEI_EVALUATOR_ROWS)), stop};
     status = up.scratch == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory") : POE_OK;
   }
   if (status == POE_OK) {
@@ -285,7 +289,7 @@ static poe_status gather(const poe_expert *target, poei_evaluator *evaluator, co
   if (status == POE_OK && poei_expert_can(target, POE_CAN_GRADIENT)) {
     qsort(all, *n, sizeof *all, by_mass);
     size_t first = *n, most = first < MOST_CLIMBED ? first : MOST_CLIMBED;
-    status = climb(target, most, all, n, starts, error);
+    status = climb(target, evaluator->stop, most, all, n, starts, error);
     size_t fresh = *n - first;
     status = status == POE_OK ? evaluate(evaluator, d, &fresh, all + first, error) : status;
     *n = first + fresh;
@@ -294,7 +298,7 @@ static poe_status gather(const poe_expert *target, poei_evaluator *evaluator, co
 }
 
 poe_status poei_spots_find(const poe_expert *target, poei_spots *spots, poe_error *error) {
-  poei_spots known = {0}, found = {0};
+  poei_spots known = {0}, found = {.stop = spots->stop};
   poei_evaluator evaluator = {0};
   poe_status status = poei_spots_known(target, &known, error);
   size_t n = 0, room = known.n + MOST_CLIMBED + 1 + DECADES * DIRECTIONS;
@@ -305,6 +309,7 @@ poe_status poei_spots_find(const poe_expert *target, poei_spots *spots, poe_erro
   }
   if (status == POE_OK) {
     status = poei_evaluator_open(target, &evaluator, error);
+    evaluator.stop = spots->stop;
   }
   if (status == POE_OK) {
     found.known = known.n;

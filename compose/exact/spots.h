@@ -3,6 +3,8 @@
 #ifndef POE_COMPOSE_EXACT_SPOTS_H
 #define POE_COMPOSE_EXACT_SPOTS_H
 
+#include <stdatomic.h>
+
 #include "core/quadrature.h"
 #include "poe/expert.h"
 
@@ -11,13 +13,14 @@ enum { POEI_MOST_KNOWN = 4096 };
 /* Zero-initialise. */
 typedef struct poei_spots {
   size_t n, capacity;
-  poei_spot *item; /* [n]                                                                     */
-  size_t known;    /* spots that the parts of the target named                               */
-  size_t ascents;  /* starts from which its gradient was followed; 0: it has none             */
+  poei_spot *item;         /* [n]                                                                     */
+  size_t known;            /* spots that the parts of the target named                               */
+  size_t ascents;          /* starts from which its gradient was followed; 0: it has none             */
+  const atomic_bool *stop; /* what is done with them ends with POE_E_INTERRUPTED once it is true; NULL: never */
 } poei_spots;
 
-/* The spots of an expert over 1 or 2 continuous coordinates, by falling mass as far as its value and scale show it;
- * such as cannot matter are left out. Deterministic. */
+/* The spots of an expert over 1 or 2 continuous coordinates (spots->stop is read), by falling mass as far as its value
+ * and scale show it; such as cannot matter are left out. Deterministic. */
 poe_status poei_spots_find(const poe_expert *target, poei_spots *spots, poe_error *error);
 void poei_spots_free(poei_spots *spots);
 

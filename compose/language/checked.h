@@ -90,6 +90,7 @@ struct poei_term {
   poei_term_kind kind;
   const poei_syntax *syntax; /* as written                                  */
   const char *name;          /* of the definition it is, NULL               */
+  const char *step;          /* of the comprehension that made it, "i = 0, j = 2"; NULL: none, or a late one */
   size_t dim;
   const size_t *coordinate; /* [dim] free coordinates, ascending            */
   size_t depth;             /* terms inside one another                     */

@@ -15,6 +15,25 @@ typedef struct loop_state {
   poei_value *values;
 } loop_state;
 
+/* Says at which step of the comprehension an expert of its own was made. */
+static bool note_step(loop_state *loop, const poei_scope *scope, poei_term *term) {
+  enum { MOST_NOTED = 4096 };
+  poei_region *region = &loop->checker->program->region;
+  const char *text = NULL;
+  if (term->name || term->step || loop->n >= MOST_NOTED) {
+    return true;
+  }
+  for (size_t level = 0; level + 1 < loop->each->n; level++, scope = scope->outer) {
+    text = poei_region_format(region, "%s = %.17g%s%s", scope->name, scope->value.number[0], text ? ", " : "",
+                              text ? text : "");
+    if (!text) {
+      return false;
+    }
+  }
+  term->step = text;
+  return true;
+}
+
 static bool add_value(loop_state *loop, const poei_scope *scope) {
   poei_checker *checker = loop->checker;
   if (loop->n >= POEI_MAX_SIZE) {
@@ -28,6 +47,10 @@ static bool add_value(loop_state *loop, const poei_scope *scope) {
   }
   loop->values = values;
   if (!poei_evaluate(checker, scope, loop->each->items[loop->each->n - 1], loop->want, &values[loop->n])) {
+    return false;
+  }
+  poei_sort sort = values[loop->n].sort;
+  if ((sort == POEI_SORT_DENSITY || sort == POEI_SORT_WEIGHTED) && !note_step(loop, scope, values[loop->n].term)) {
     return false;
   }
   loop->n++;

@@ -169,7 +169,45 @@ static bool gaussian_parts(const poei_term *term, size_t coordinate) {
   return true;
 }
 
+/* Is the integral of a marginal's power finite where that of its child's is? With finitely many latent values it is at
+ * any beta, and for a profile: max_h p <= (sum_h p^beta)^(1/beta) <= n^(1/beta) max_h p <= n^(1/beta) sum_h p. With
+ * others the integral over them must be finite, too, and nothing be raised to a power. *latent: they are asked as well.
+ */
+static bool marginal_follows(const poei_term *term, double exponent, bool *latent) {
+  const poei_term *child = term->children[0];
+  *latent = false;
+  if (!child->expert || exponent <= 0) {
+    return false;
+  }
+  const poe_support *support = poe_expert_traits(child->expert)->support;
+  for (size_t i = 0; i < term->n_given; i++) {
+    const poe_support *own = &support[rank_of(child, term->given[i])];
+    *latent = *latent || own->kind != POE_DISCRETE || isinf(own->low) || isinf(own->high);
+  }
+  return !*latent || (term->beta == 1 && exponent == 1);
+}
+
+/* A marginal says what its child says. */
+static void survey_marginal(const poei_term *term, double exponent, bool latent, survey *all) {
+  survey_term(term->children[0], exponent, all);
+  for (size_t i = 0; i < term->n_given && latent; i++) {
+    survey hidden = {.coordinate = term->given[i]};
+    const poe_support *own =
+        &poe_expert_traits(term->children[0]->expert)->support[rank_of(term->children[0], term->given[i])];
+    if (isfinite(own->low) && isfinite(own->high)) {
+      continue;
+    }
+    survey_term(term->children[0], exponent, &hidden);
+    all->unknown = all->unknown || hidden.unknown || !(hidden.gaussian || hidden.finite);
+  }
+}
+
 static void survey_term(const poei_term *term, double exponent, survey *all) {
+  bool latent = false;
+  if (term->kind == POEI_TERM_MARGINAL && isnan(term->log_z) && marginal_follows(term, exponent, &latent)) {
+    survey_marginal(term, exponent, latent, all);
+    return;
+  }
   bool open = term->kind == POEI_TERM_PRODUCT || term->kind == POEI_TERM_UNNORMALISED || term->kind == POEI_TERM_GIVEN;
   if (open && isnan(term->log_z)) {
     for (size_t i = 0; i < term->n; i++) {

@@ -313,7 +313,18 @@ static bool add_children(outliner *out, const poei_term *term, poei_outline *nod
   return children != NULL;
 }
 
-/* The node of terms[n], equal but for their coordinates. */
+/* "k = 0; k = 1; ..." of terms[n] that a comprehension made; NULL when it made none, or the same for all. */
+static const char *steps_text(outliner *out, size_t n, poei_term *const *terms) {
+  enum { FEW_STEPS = 4 };
+  const char *text = terms[0]->step;
+  for (size_t i = 1; text && i < n && i <= FEW_STEPS; i++) {
+    const char *own = i < FEW_STEPS ? terms[i]->step : "...";
+    text = own ? poei_region_format(&out->checker->program->region, "%s; %s", text, own) : text;
+  }
+  return text;
+}
+
+/* The node of terms[n], equal but for their coordinates and numbers. */
 static poei_outline *outline_term(outliner *out, poei_term *const *terms, size_t n, const char *inside) {
   poei_term *term = terms[0];
   poei_outline *node = new_node(out, term->syntax, word_of(term), term->name, inside);
@@ -322,6 +333,7 @@ static poei_outline *outline_term(outliner *out, poei_term *const *terms, size_t
   }
   node->term = term;
   node->count = n;
+  node->step = steps_text(out, n, terms);
   node->beta = term->beta;
   node->n_gone = term->n_given;
   node->gone = term->given;
@@ -353,12 +365,12 @@ const poei_outline *poei_program_outline(poei_program *program, const char *expr
 /* ---- what was lowered ---- */
 
 typedef struct mentioner {
-  bool (*tell)(void *, const poe_expert *, size_t, const size_t *, const poei_outline *);
+  bool (*tell)(void *, const poe_expert *, size_t, const size_t *, const poei_outline *, const char *);
   void *context;
 } mentioner;
 
 static bool mention_term(const mentioner *m, const poei_term *term, const poei_outline *node) {
-  if (term->expert && !m->tell(m->context, term->expert, term->dim, term->coordinate, node)) {
+  if (term->expert && !m->tell(m->context, term->expert, term->dim, term->coordinate, node, term->step)) {
     return false;
   }
   if (node->again || term->kind == POEI_TERM_LEAF) {
@@ -377,7 +389,7 @@ static bool mention_term(const mentioner *m, const poei_term *term, const poei_o
 
 bool poei_outline_mentions(const poei_outline *outline,
                            bool (*tell)(void *context, const poe_expert *expert, size_t dim, const size_t *ids,
-                                        const poei_outline *node),
+                                        const poei_outline *node, const char *step),
                            void *context) {
   const mentioner m = {tell, context};
   return mention_term(&m, outline->term, outline);

@@ -151,6 +151,7 @@ struct poei_outline {
   int line, column; /* line 0: the file has no text, as a UAI network                       */
   double factor;    /* exponent in a product, weight in a mixture; else 1                   */
   size_t count;     /* how many factors this stands for, each with coordinates of its own   */
+  const char *step; /* at which steps of a comprehension they were made: "k = 0; 1; ..."; or NULL */
   size_t n_over;
   const poei_outline_over *over; /* of all of them */
   size_t n_gone;                 /* given, marginal, profile: coordinates that disappear here */
@@ -170,10 +171,11 @@ struct poei_outline {
 const poei_outline *poei_program_outline(poei_program *program, const char *expression, poei_diagnostics *diagnostics);
 
 /* Calls tell() for every density of the tree that was lowered, the equal ones too: the expert, over coordinates
- * ids[dim], and the node that writes it. Stops when it gives false. */
+ * ids[dim], the node that writes it, and the step of a comprehension that made it (NULL: none). Stops when it gives
+ * false. */
 bool poei_outline_mentions(const poei_outline *outline,
                            bool (*tell)(void *context, const poe_expert *expert, size_t dim, const size_t *ids,
-                                        const poei_outline *node),
+                                        const poei_outline *node, const char *step),
                            void *context);
 
 /* Where an expert that a tree is made of was written: its place into *error, and *name: that of the definition which is

@@ -21,7 +21,7 @@ const poei_option poei_common_options[] = {
     {0},
 };
 
-#define POEI_METHOD_CHOICES "auto|exact|smc|rwm|ula|mala|hmc"
+#define POEI_METHOD_CHOICES "auto|exact|smc|rwm|ula|mala|hmc|imh|gibbs"
 
 static const poei_option run_options[] = {
     {"output", POEI_OPTION_FILE, NULL, NULL, "folder of the results (default FILE.out)"},
@@ -61,6 +61,7 @@ static const poei_option logz_options[] = {
 
 static const poei_option sample_options[] = {
     {"method", POEI_OPTION_CHOICE, POEI_METHOD_CHOICES, "auto", "how to draw"},
+    {"proposal", POEI_OPTION_TEXT, NULL, NULL, "expert that imh draws from and smc starts from (default: as planned)"},
     POEI_CLAMP_OPTION,
     {"chains", POEI_OPTION_INTEGER, NULL, "4", "chains in lockstep"},
     {"warmup", POEI_OPTION_INTEGER, NULL, "1000", "adaptation steps, thrown away"},
@@ -116,6 +117,7 @@ static const poei_option compare_options[] = {
 static const poei_option bench_options[] = {
     {"rows", POEI_OPTION_INTEGER, NULL, NULL, "rows per evaluation (default: 1, 64 and 1024 in turn)"},
     {"grad", POEI_OPTION_FLAG, NULL, "false", "measure gradients only"},
+    {"draws", POEI_OPTION_FLAG, NULL, "false", "measure exact draws too, of a target that has them (on one thread)"},
     {"peer", POEI_OPTION_CHOICE, "auto|pytorch|none", "auto",
      "time PyTorch on the same network beside it: when it is there, or it must be, or never"},
     {0},
@@ -123,6 +125,11 @@ static const poei_option bench_options[] = {
 
 static const poei_option verify_options[] = {
     {"points", POEI_OPTION_INTEGER, NULL, "20", "points at which gradients are compared"},
+    {0},
+};
+
+static const poei_option info_options[] = {
+    {"description", POEI_OPTION_FILE, NULL, NULL, "JSON file with the poe.* metadata of a state dict that has none"},
     {0},
 };
 
@@ -139,8 +146,8 @@ static const poei_verb marginals_verb = {
     "marginals", "probabilities of the values of discrete variables", true, 0, 1, marginals_options};
 static const poei_verb compare_verb = {"compare",      "measure which target satisfies which expert", true, 1, 64,
                                        compare_options};
-static const poei_verb info_verb = {"info",    "say what a model file holds, without executing it", false, 1, 1,
-                                    no_options};
+static const poei_verb info_verb = {"info",      "say what a model file holds, without executing it", false, 1, 1,
+                                    info_options};
 static const poei_verb verify_verb = {
     "verify", "test a target: gradients, batches, draws against known truth", true, 0, 1, verify_options};
 static const poei_verb bench_verb = {"bench", "measure the speed of a target here", true, 0, 1, bench_options};

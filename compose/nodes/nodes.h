@@ -65,9 +65,13 @@ poe_status poei_simplex_create(const poe_expert *child, const poe_support *suppo
 enum { POEI_MARGINAL_STATES = 4096, POEI_MARGINAL_BRANCHES = 256 };
 poe_status poei_marginal_create(const poe_expert *child, size_t n, const size_t *index, double beta, poe_expert **out,
                                 poe_error *error);
-/* child in unconstrained coordinates u: log p(x(u)) + log |dx/du|. Continuous coordinates only: identity, log, -log,
- * logit or stick-breaking by the child's support. Rows keep their length: the last coordinate of a simplex, which the
- * others determine, is a standard normal number that x does not depend on. Applied once, at the root. */
+/* The same marginal, evaluated through `value`: an expert over its free coordinates that has the same density, whose
+ * rows take about as long as `points` points of the child. */
+poe_status poei_marginal_through(const poe_expert *expert, const poe_expert *value, size_t points, poe_expert **out,
+                                 poe_error *error);
+/* child in unconstrained coordinates u: log p(x(u)) + log |dx/du|: identity, log, -log, logit or stick-breaking by the
+ * child's support; discrete coordinates are left as they are. Rows keep their length: the last coordinate of a simplex,
+ * which the others determine, is a standard normal number that x does not depend on. Applied once, at the root. */
 poe_status poei_transform_create(const poe_expert *child, poe_expert **out, poe_error *error);
 /* A transform by the given support[dim] instead of the child's. jacobian false: log p(x(u)) alone. */
 poe_status poei_transform_create_over(const poe_expert *child, const poe_support *support, bool jacobian,
@@ -104,6 +108,8 @@ const size_t *poei_marginal_free(const poe_expert *expert);   /* [dim] the child
 size_t poei_marginal_points(const poe_expert *expert);
 /* Is it evaluated by looking along continuous latent coordinates? */
 bool poei_marginal_integrates(const poe_expert *expert);
+/* What poei_marginal_through was given; NULL: nothing. */
+const poe_expert *poei_marginal_value(const poe_expert *expert);
 const poe_map *poei_through_map(const poe_expert *expert);
 
 #endif

@@ -6,6 +6,7 @@
  *   (low, high)   x = low + (high - low) / (1 + e^-u)    log dx/du = log(high - low) - |u| - 2 log(1 + e^-|u|)
  *   simplex       stick-breaking by u_0 .. u_{k-2} (sticks.c); u_{k-1} is standard normal and changes nothing, so that
  *                 rows keep their length and log Z its value
+ *   discrete      x = u
  *
  * Applied once, at the root; weights and powers inside never see the Jacobian. However extreme u is, x stays strictly
  * inside open ends (where rounding would put it on the end it takes the next double) and finite, and the Jacobian does
@@ -23,6 +24,7 @@
 
 #include "compose/nodes/node.h"
 #include "compose/nodes/sticks.h"
+#include "compose/nodes/view.h"
 #include "core/alloc.h"
 #include "core/numerics.h"
 
@@ -48,6 +50,9 @@ typedef struct transform {
 /* ---- one coordinate ---- */
 
 static warp warp_of(const poe_support *support) {
+  if (support->kind == POE_DISCRETE) {
+    return (warp){.kind = IDENTITY};
+  }
   if (support->kind != POE_CONTINUOUS) {
     return (warp){.kind = STICKS};
   }
@@ -276,9 +281,33 @@ static const poe_expert_ops transform_ops = {
     .sample = transform_sample,
     .log_z = transform_log_z,
     .form = transform_form,
+    .local = &poei_node_local,
 };
 
 /* ---- making and looking in ---- */
+
+/* Have all leaves with discrete coordinates a single-site view of their own? What is made of them may have one without
+ * that, by evaluating them row by row. */
+static bool sites_answer(const poe_expert *expert) {
+  const poe_traits *traits = poe_expert_traits(expert);
+  for (size_t i = 0; i < poei_node_child_count(expert); i++) {
+    if (!sites_answer(poei_node_child(expert, i))) {
+      return false;
+    }
+  }
+  bool discrete = false;
+  for (size_t j = 0; j < traits->dim; j++) {
+    discrete = discrete || traits->support[j].kind == POE_DISCRETE;
+  }
+  return !discrete || poei_expert_can(expert, POE_CAN_LOCAL);
+}
+
+static poe_status view_sites(transform *self, poe_error *error) {
+  poei_view_term whole = {self->node.child[0], 1.0, NULL, NULL};
+  poe_status status = poei_node_view(&self->node, 1, &whole, NULL, false, error);
+  self->node.traits.capabilities &= ~(unsigned)POE_CAN_ONEHOT;
+  return status;
+}
 
 static poe_status set_traits(transform *self, poe_error *error) {
   const poe_expert *child = self->node.child[0];
@@ -287,11 +316,15 @@ static poe_status set_traits(transform *self, poe_error *error) {
   self->identity = true;
   bool covers = true;
   for (size_t j = 0; j < traits->dim; j++) {
-    if (traits->support[j].kind == POE_DISCRETE) {
+    if (traits->support[j].kind == POE_DISCRETE && self->given[j].kind != POE_DISCRETE) {
       poe_error_set(error, POE_E_CAPABILITY, "coordinate %zu is discrete: it has no unconstrained form", j);
       return POE_E_CAPABILITY;
     }
-    if (self->given[j].kind == POE_SIMPLEX_NEXT && (j == 0 || self->given[j - 1].kind == POE_CONTINUOUS)) {
+    if (self->given[j].kind == POE_DISCRETE) {
+      self->node.support[j] = self->given[j];
+    }
+    bool stick = j > 0 && (self->given[j - 1].kind == POE_SIMPLEX || self->given[j - 1].kind == POE_SIMPLEX_NEXT);
+    if (self->given[j].kind == POE_SIMPLEX_NEXT && !stick) {
       return poe_error_set(error, POE_E_CAPABILITY, "coordinate %zu is part of a simplex without its first", j);
     }
     self->warp[j] = warp_of(&self->given[j]);
@@ -301,7 +334,8 @@ static poe_status set_traits(transform *self, poe_error *error) {
     bool sticks = self->warp[j].kind == STICKS; /* a number depends on all sticks before it */
     self->node.touch[j] = touch == NULL || touch[j] || sticks || (self->jacobian && self->warp[j].kind != IDENTITY);
   }
-  unsigned own = traits->capabilities;
+  unsigned own =
+      traits->capabilities & ~(unsigned)(POE_CAN_STRUCTURE | POE_CAN_LOCAL | POE_CAN_ONEHOT | POE_CAN_PREFIX);
   if (!self->identity) {
     own &= ~(unsigned)POE_CAN_FORM;
   }
@@ -313,7 +347,7 @@ static poe_status set_traits(transform *self, poe_error *error) {
   poei_node_publish_head(&self->node);
   self->node.traits.capabilities = own;
   self->node.traits.offset_error = traits->offset_error;
-  return POE_OK;
+  return self->identity && sites_answer(child) ? view_sites(self, error) : POE_OK;
 }
 
 poe_status poei_transform_create_over(const poe_expert *child, const poe_support *support, bool jacobian,

@@ -137,7 +137,7 @@ static void test_sizes(void **state) {
   poe_error error = {0};
   fixture_open(&f, "bench.poe",
                "var x : real[3]\nvar c : int(3)\na = gaussian(x | mean=0, sd=1)\n"
-               "p = categorical(c | p=[0.2, 0.3, 0.5])\n",
+               "p = categorical(c | p=[0.2, 0.3, 0.5])\nrough = formula(x | energy=norm(x)^4)\n",
                0);
   static const size_t rows[] = {1, 64, 1024};
   for (size_t k = 0; k < 4; k++) {
@@ -168,6 +168,14 @@ static void test_sizes(void **state) {
   const char *const must[][2] = {{"peer", "pytorch"}, {NULL, NULL}};
   assert_null(fixture_perform(&f, poei_answer_bench, fixture_act(&a, "bench", "a", must), POE_E_CAPABILITY, &error));
   assert_non_null(strstr(error.message, "energy alone"));
+  /* exact draws, of what has them */
+  const char *const draws[][2] = {{"draws", "true"}, {"rows", "70"}, {"peer", "none"}, {NULL, NULL}};
+  json_t *r = fixture_perform(&f, poei_answer_bench, fixture_act(&a, "bench", "p", draws), POE_OK, &error);
+  check_positive(r, "draws_per_second");
+  json_decref(r);
+  assert_null(
+      fixture_perform(&f, poei_answer_bench, fixture_act(&a, "bench", "rough", draws), POE_E_CAPABILITY, &error));
+  assert_non_null(strstr(error.message, "no exact draws"));
   fixture_close(&f);
 }
 

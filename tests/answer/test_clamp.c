@@ -80,6 +80,69 @@ static void rows_of_a_slice(void **state) {
   fixture_close(&f);
 }
 
+/* Values and the rows of several files together: x[0] = 2 for all, x[1] by row. E x[2] does not depend on them. Files
+ * that do not go together are both named. */
+static void files_and_values(void **state) {
+  (void)state;
+  char clamp[400];
+  fixture f;
+  fixture_open(&f, "clamp.poe", program, 0);
+  poet_temp_file("two.csv", "2\n-1\n", 5);
+  poet_temp_file("one.csv", "5\n", 2);
+  const char *two = poet_temp_file("again.csv", "4\n7\n", 4);
+  size_t folder = strlen(two) - strlen("again.csv");
+#define PATH(name) (int)folder, two, name
+  snprintf(clamp, sizeof clamp, "x[0]=2, x[1]=%.*s%s", PATH("two.csv"));
+  json_t *r = perform(&f, poei_answer_minimize, "minimize", "cloud", clamp);
+  const json_t *modes = json_object_get(r, "modes");
+  assert_int_equal(json_array_size(modes), 2);
+  assert_int_equal(json_array_size(json_object_get(json_array_get(modes, 0), "x")), 1);
+  /* density of N(m, [[2, 1], [1, 2]]) at (2, 2) and (2, -1): inverse [[2, -1], [-1, 2]] / 3, and of the third at 0 */
+  double square[2] = {2.0 / 3.0, (2.0 + 2.0 * 3.0 + 2.0 * 9.0) / 3.0};
+  for (size_t i = 0; i < 2; i++) {
+    check_close(fixture_number(json_array_get(modes, i), "log_density"),
+                -3.0 * half_log_2pi - 0.5 * log(3.0) - 0.5 * square[i], 1e-9, 0.0);
+  }
+  json_decref(r);
+  snprintf(clamp, sizeof clamp, "x[1]=%.*s%s,x[0]=%.*s%s", PATH("two.csv"), PATH("again.csv"));
+  r = perform(&f, poei_answer_minimize, "minimize", "cloud", clamp);
+  modes = json_object_get(r, "modes");
+  double both[2] = {2.0 * 9.0 / 3.0, (2.0 * 36.0 + 2.0 * 18.0 + 2.0 * 9.0) / 3.0}; /* (4, 2), (7, -1) */
+  assert_int_equal(json_array_size(modes), 2);
+  for (size_t i = 0; i < 2; i++) {
+    check_close(fixture_number(json_array_get(modes, i), "log_density"),
+                -3.0 * half_log_2pi - 0.5 * log(3.0) - 0.5 * both[i], 1e-9, 0.0);
+  }
+  json_decref(r);
+  static const struct {
+    const char *format, *first, *second, *part[3];
+  } bad[] = {{"x[0]=%.*s%s, x[1]=%.*s%s", "two.csv", "one.csv", {"two.csv' has 2 rows", "one.csv' has 1", "x[0]="}},
+             {"x[1]=%.*s%s, x[1]=%.*s%s", "two.csv", "again.csv", {"x[1] values twice", "two.csv'", "again.csv'"}},
+             {"x[0:2]=%.*s%s, x[2]=%.*s%s", "two.csv", "one.csv", {"two.csv' has 1 number in a row", "x[0:2]", "2 "}}};
+  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+    const char *const options[][2] = {{"clamp", clamp}, {NULL, NULL}};
+    fixture_action a;
+    poe_error error = {0};
+#if defined(__GNUC__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+#endif
+    snprintf(clamp, sizeof clamp, bad[i].format, PATH(bad[i].first), PATH(bad[i].second));
+#if defined(__GNUC__)
+#pragma GCC diagnostic pop
+#endif
+    r = NULL;
+    assert_int_not_equal(poei_answer_minimize(&f.session, fixture_act(&a, "minimize", "cloud", options), &r, &error),
+                         POE_OK);
+    for (size_t k = 0; k < 3; k++) {
+      if (strstr(error.message, bad[i].part[k]) == NULL) {
+        fail_msg("'%s' is not in '%s'", bad[i].part[k], error.message);
+      }
+    }
+  }
+  fixture_close(&f);
+}
+
 static void refused(void **state) {
   (void)state;
   static const struct {
@@ -111,10 +174,8 @@ static void refused(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(discrete_values),
-      cmocka_unit_test(continuous_values),
-      cmocka_unit_test(rows_of_a_slice),
-      cmocka_unit_test(refused),
+      cmocka_unit_test(discrete_values),  cmocka_unit_test(continuous_values), cmocka_unit_test(rows_of_a_slice),
+      cmocka_unit_test(files_and_values), cmocka_unit_test(refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 /* explain: the tree, the rules, the plan and its parts, and targets that are refused; each as JSON with its structure.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "answer/session.h"
@@ -47,6 +48,39 @@ static const json_t *at(const json_t *object, const char *key, size_t i) {
     fail_msg("'%s' has no item %zu", key, i);
   }
   return item;
+}
+
+/* ---- comprehensions ---- */
+
+/* Experts that a comprehension makes say at which step. */
+static void test_steps(void **state) {
+  (void)state;
+  fixture f;
+  fixture_open(&f, "steps.poe",
+               "var x : real[4]\n"
+               "spread = mixture(k in 0:3 -> (k + 1)*formula(x[0] | energy=(x[0] - k)^4 + x[0]^2))\n"
+               "row = product(i in 0:4 -> laplace(x[i] | loc=i, scale=1)) * formula(x | energy=cos(sum(x)))\n"
+               "grid = product(i in 0:2, j in 0:2 -> student_t(x[2*i + j] | df=3, loc=i - 2*j, scale=1))\n",
+               0);
+  json_t *r = explain(&f, "spread", POE_OK);
+  for (size_t k = 0; k < 3; k++) {
+    char step[16];
+    snprintf(step, sizeof step, "k = %zu", k);
+    assert_string_equal(text(at(json_object_get(r, "tree"), "children", k), "step"), step);
+    assert_non_null(strstr(text(at(r, "parts", k), "expression"), step));
+  }
+  json_decref(r);
+  r = explain(&f, "row", POE_OK);
+  const json_t *first = at(json_object_get(r, "tree"), "children", 0);
+  assert_int_equal(fixture_number(first, "count"), 4);
+  assert_string_equal(text(first, "step"), "i = 0; i = 1; i = 2; i = 3");
+  assert_null(json_object_get(at(json_object_get(r, "tree"), "children", 1), "step"));
+  json_decref(r);
+  r = explain(&f, "grid", POE_OK);
+  assert_string_equal(text(at(json_object_get(r, "tree"), "children", 0), "step"),
+                      "i = 0, j = 0; i = 0, j = 1; i = 1, j = 0; i = 1, j = 1");
+  json_decref(r);
+  fixture_close(&f);
 }
 
 /* ---- trees ---- */
@@ -303,7 +337,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_tree),        cmocka_unit_test(test_maps),   cmocka_unit_test(test_rules),
       cmocka_unit_test(test_parts),       cmocka_unit_test(test_memory), cmocka_unit_test(test_refused),
-      cmocka_unit_test(test_allocations),
+      cmocka_unit_test(test_allocations), cmocka_unit_test(test_steps),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

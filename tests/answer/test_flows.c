@@ -100,7 +100,36 @@ static void test_product(void **state) {
   fixture_close(&f);
 }
 
+/* Divided by a flow, whose tails are those of its normal base, a density with heavier ones is refused by name. */
+static void test_lighter_tails(void **state) {
+  (void)state;
+  static const flow_kind kinds[] = {FLOW_coupling, FLOW_maf};
+  for (size_t k = 0; k < 2; k++) {
+    char text[1024];
+    fixture f;
+    snprintf(text, sizeof text,
+             "var x : real[2]\na = flow(x | file=\"%s\")\n"
+             "heavy = laplace(x | loc=0, scale=1) / a\nslow = student_t(x | df=3, loc=0, scale=1) / a^0.5\n"
+             "light = gaussian(x | mean=0, sd=0.2) / a^0.01\nsame = a^2 / a\n",
+             flow_kind_file(kinds[k], 1, POEI_F64));
+    fixture_open(&f, "lighter.poe", text, 1);
+    static const char *const targets[] = {"heavy", "slow", "light", "same"};
+    for (size_t i = 0; i < 4; i++) {
+      poei_target target;
+      poe_error error = {0};
+      assert_int_equal(poei_program_target(f.session.program, targets[i], &target, &f.diagnostics), POE_OK);
+      poe_status status = poei_target_check_proper(&f.session, &target, &error);
+      if (status != (i < 2 ? POE_E_IMPROPER : POE_OK) ||
+          (i < 2 && strstr(error.message, "divided by a flow") == NULL)) {
+        fail_msg("%s, %s: %s %s", flow_kind_name(kinds[k]), targets[i], poe_status_name(status), error.message);
+      }
+      poei_target_free(&target);
+    }
+    fixture_close(&f);
+  }
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_product)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_product), cmocka_unit_test(test_lighter_tails)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,6 +20,10 @@ static const char program[] =
     "opaque = marginal(gaussian(h | mean=0, sd=1) *\n"
     "  formula(x, h | energy=(x - sin(h[0] + h[1] + h[2]))^2/2), over=h)\n"
     "wild = gaussian(x | mean=0, sd=1) * formula(x | energy=x^4 + sin(3*x))\n"
+    "bulk = formula(h | energy=(h[0]^2 + h[1]^2 + h[2]^2 + h[0]*h[1]*h[2]/8)^2/8)\n"
+    "wells = formula(h | energy=3*(h[0]^2 - 9)^2 + h[1]^2 + h[2]^2 + (h[0]*h[1]*h[2])^2/50)\n"
+    "held = bulk * formula(h, k | energy=k*h[0])\n"
+    "stuck = wells * formula(h, k | energy=k*h[0]/300)\n"
     "n = normalise(wild)\n";
 
 static double item(const json_t *array, size_t i) {
@@ -89,6 +93,42 @@ static double mixed_probabilities(double *p) {
     p[k] /= total;
   }
   return total;
+}
+
+static bool gate_passed(const json_t *r) {
+  return json_is_true(json_object_get(json_object_get(r, "gate"), "passed"));
+}
+
+/* Marginals of drawn targets have the gate of their draws. In `stuck` no kernel takes a chain from one well to the
+ * other over 243 nats, so that each is right about one of them only; that all 16 begin in one has probability 3e-5.
+ * `held` has one well: a correct gate fails at most one of 4 seeds. */
+static void drawn_marginals_have_a_gate(void **state) {
+  (void)state;
+  const char *const settings[][2] = {{"chains", "16"}, {"draws", "500"}, {"warmup", "500"}, {NULL, NULL}};
+  const char *const report[][2] = {
+      {"chains", "16"}, {"draws", "500"}, {"warmup", "500"}, {"gate", "report"}, {NULL, NULL}};
+  size_t passed = 0;
+  for (uint64_t seed = 0; seed < 4; seed++) {
+    fixture f;
+    fixture_action a;
+    poe_error error = {0};
+    fixture_open(&f, "marginals.poe", program, seed);
+    json_t *r =
+        fixture_perform(&f, poei_answer_marginals, fixture_act(&a, "marginals", "held", report), POE_OK, &error);
+    assert_string_equal(json_string_value(json_object_get(r, "method")), "Rao-Blackwellised over draws");
+    passed += gate_passed(r);
+    json_decref(r);
+    r = fixture_perform(&f, poei_answer_marginals, fixture_act(&a, "marginals", "stuck", settings), POE_E_GATE, &error);
+    assert_non_null(strstr(error.message, "the gate failed: "));
+    assert_false(gate_passed(r));
+    json_decref(r);
+    r = fixture_perform(&f, poei_answer_marginals, fixture_act(&a, "marginals", "stuck", report), POE_OK, &error);
+    assert_false(gate_passed(r));
+    assert_true(json_array_size(json_object_get(json_object_get(r, "gate"), "reasons")) > 0);
+    json_decref(r);
+    fixture_close(&f);
+  }
+  assert_true(passed >= 3);
 }
 
 /* x given k has mean k / 2 and variance Gamma(3/4) / Gamma(1/4) (1 + k)^-1/2. The counts of k by chi-square at 1e-4
@@ -415,6 +455,7 @@ static void networks_stand_for_programs(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(exact_marginals),
+      cmocka_unit_test(drawn_marginals_have_a_gate),
       cmocka_unit_test(mixed_targets_are_drawn),
       cmocka_unit_test(marginals_are_drawn_through_their_joint),
       cmocka_unit_test(averages_know_their_errors),

@@ -26,6 +26,17 @@ static const char program[] =
     "walk = gaussian(h[0] | mean=3, sd=1) * product(i in 0:499 -> linear_gaussian(h[i+1], h[i] | A=1, b=0.5, cov=2))\n"
     "both = gaussian(x | mean=[1, 2], sd=1) * choice\n"
     "hole = formula(x | energy=-exp(x[0]))\n"
+    "saddle = formula(x | energy=x[0]^2*x[1]^2 - 0.5*x[1]^2)\n"
+    "slope = formula(x | energy=abs(x[0]) - 2*abs(x[1]) + x[0]^2*x[1]^2/10)\n"
+    "pole = formula(x | energy=0.5*log(abs(x[0])) + x[0]^2 + x[1]^2)\n"
+    "var p : real in [0, 1]\n"
+    "var q : real[2] in (0, 1)\n"
+    "horns = beta(p | a=0.5, b=0.5)\n"
+    "corners = beta(q[0] | a=0.5, b=2) * beta(q[1] | a=0.3, b=0.7) * formula(q | energy=q[0]*q[1])\n"
+    "valley_of_kinks = formula(x | energy=abs(x[0] - 1) + 3*abs(x[1] - 2*x[0]))\n"
+    "roof = formula(x | energy=max(abs(x[0] - 1), 10*abs(x[1] - 2*x[0])) + 0.01*x[0]^2)\n"
+    "plain = formula(x | energy=relu(x[0] - x[1]) + relu(x[1] - 3*x[0]) + 0.1*relu(1 - x[0]) +\n"
+    "  0.2*relu(x[0] + x[1] - 3))\n"
     "nowhere = formula(x | log_density=log(x[0] - x[0] - 1))\n";
 
 static json_t *perform(fixture *f, const char *target, const char *const (*options)[2], poe_status expected,
@@ -87,6 +98,74 @@ static void continuous_modes(void **state) {
   fixture_close(&f);
 }
 
+/* Ridges of piecewise linear densities, where a line search finds nothing better, are no modes: the only ones are
+ * (1, 2) for the first two, and for the third the triangle x0 >= 1, x0 <= x1 <= 3 - x0 where the energy is 0. */
+static void kinks_are_told_from_modes(void **state) {
+  (void)state;
+  static const char *const targets[] = {"valley_of_kinks", "roof", "plain"};
+  for (uint64_t seed = 0; seed < 2; seed++) {
+    fixture f;
+    poe_error error = {0};
+    fixture_open(&f, "minimize.poe", program, seed);
+    for (size_t t = 0; t < 3; t++) {
+      json_t *r = perform(&f, targets[t], none, POE_OK, &error);
+      const json_t *modes = json_object_get(r, "modes");
+      for (size_t k = 0; k < json_array_size(modes); k++) {
+        assert_string_not_equal(json_string_value(json_object_get(mode_of(r, k), "end")), "unfinished");
+      }
+      assert_int_equal(json_array_size(modes), 1);
+      double x = coordinate(r, 0, 0), y = coordinate(r, 0, 1);
+      if (t < 2) {
+        check_close(x, 1.0, 1e-5, 0.0);
+        check_close(y, 2.0, 1e-5, 0.0);
+        check_close(fixture_number(mode_of(r, 0), "log_density"), t == 0 ? 0.0 : -0.01, 2e-5, 0.0);
+      } else {
+        assert_true(x >= 1.0 - 1e-6 && y >= x - 1e-6 && x + y <= 3.0 + 1e-6);
+      }
+      if (t == 1) {
+        assert_string_equal(json_string_value(json_object_get(mode_of(r, 0), "end")), "kink");
+      }
+      double starts = fixture_number(mode_of(r, 0), "starts") + fixture_number(r, "unconverged");
+      check_close(starts, 64.0, 0.0, 0.0);
+      json_decref(r);
+    }
+    fixture_close(&f);
+  }
+}
+
+/* At the ends of its range a beta density with shapes below 1 is infinite: one mode for each such corner. */
+static void infinite_corners(void **state) {
+  (void)state;
+  static const double corner[2][2] = {{0, 0}, {0, 1}};
+  fixture f;
+  poe_error error = {0};
+  fixture_open(&f, "minimize.poe", program, 0);
+  json_t *r = perform(&f, "horns", none, POE_OK, &error);
+  bool found[2] = {false, false};
+  assert_int_equal(json_array_size(json_object_get(r, "modes")), 2);
+  for (size_t k = 0; k < 2; k++) {
+    double x = coordinate(r, k, 0);
+    assert_true(x == 0.0 || x == 1.0);
+    found[x == 1.0] = true;
+    assert_string_equal(json_string_value(json_object_get(mode_of(r, k), "end")), "infinite");
+    assert_string_equal(json_string_value(json_object_get(mode_of(r, k), "log_density")), "inf");
+    assert_true(json_is_true(json_object_get(mode_of(r, k), "at_bound")));
+  }
+  assert_true(found[0] && found[1]);
+  json_decref(r);
+  r = perform(&f, "corners", none, POE_OK, &error);
+  assert_int_equal(json_array_size(json_object_get(r, "modes")), 2);
+  for (size_t i = 0; i < 2; i++) {
+    bool there = false;
+    for (size_t k = 0; k < 2; k++) {
+      there = there || (coordinate(r, k, 0) == corner[i][0] && coordinate(r, k, 1) == corner[i][1]);
+    }
+    assert_true(there);
+  }
+  json_decref(r);
+  fixture_close(&f);
+}
+
 static void discrete_modes(void **state) {
   (void)state;
   fixture f;
@@ -125,6 +204,32 @@ static void discrete_modes(void **state) {
   check_close(coordinate(r, 0, 0), 1.0, 1e-9, 0.0);
   check_close(coordinate(r, 0, 2), 1.0, 0.0, 0.0);
   assert_int_equal(json_array_size(json_object_get(r, "modes")), 3);
+  json_decref(r);
+  fixture_close(&f);
+}
+
+/* The numbers of a mode have names, those of rows without what was clamped. */
+static void coordinates_are_named(void **state) {
+  (void)state;
+  static const char points[] = "0.2,5\n";
+  char clamp[256];
+  fixture f;
+  poe_error error = {0};
+  fixture_open(&f, "minimize.poe", program, 0);
+  json_t *r = perform(&f, "label", none, POE_OK, &error);
+  const json_t *names = json_object_get(r, "coordinates");
+  static const char *const expected[3] = {"x[0]", "x[1]", "k"};
+  assert_int_equal(json_array_size(names), 3);
+  for (size_t j = 0; j < 3; j++) {
+    assert_string_equal(json_string_value(json_array_get(names, j)), expected[j]);
+  }
+  json_decref(r);
+  snprintf(clamp, sizeof clamp, "x=%s", poet_temp_file("point.csv", points, strlen(points)));
+  const char *const options[][2] = {{"clamp", clamp}, {NULL, NULL}};
+  r = perform(&f, "label", options, POE_OK, &error);
+  names = json_object_get(r, "coordinates");
+  assert_int_equal(json_array_size(names), 1);
+  assert_string_equal(json_string_value(json_array_get(names, 0)), "k");
   json_decref(r);
   fixture_close(&f);
 }
@@ -169,10 +274,14 @@ static void what_has_no_mode(void **state) {
   (void)state;
   static const struct {
     const char *target, *part;
-  } bad[] = {{"hole", "grows without bound"}, {"nowhere", "starting points"}};
+  } bad[] = {{"hole", "grows without bound"},
+             {"nowhere", "starting points"},
+             {"saddle", "grows without bound along x[1]"},
+             {"slope", "grows without bound along x[1]"},
+             {"pole", "a search ran away with x[0]"}};
   fixture f;
   fixture_open(&f, "minimize.poe", program, 0);
-  for (size_t i = 0; i < 2; i++) {
+  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
     fixture_action a;
     json_t *r = NULL;
     poe_error error = {0};
@@ -192,9 +301,9 @@ static void what_has_no_mode(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(continuous_modes),
-      cmocka_unit_test(discrete_modes),
-      cmocka_unit_test(rows_are_clamped),
+      cmocka_unit_test(continuous_modes), cmocka_unit_test(kinks_are_told_from_modes),
+      cmocka_unit_test(infinite_corners), cmocka_unit_test(coordinates_are_named),
+      cmocka_unit_test(discrete_modes),   cmocka_unit_test(rows_are_clamped),
       cmocka_unit_test(what_has_no_mode),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -223,7 +223,8 @@ static void test_tails_by_hand(void **state) {
   improper("var x, y : real in (0, inf)\nq = " NARROW("x, y") " / " RIDGE("x, y") "^0.5\n", NULL);
   improper("var x : real in (0, inf)\nvar y : real in (-inf, 0)\nq = " NARROW("x, y") " / " RIDGE("x, y") "^0.5\n",
            "0.71*x - 0.71*y");
-  improper("var x, y : real\nq = " NARROW("x, y") " * formula(y | energy=cos(y)) / " TWINS("x, y") "^0.6\n", NULL);
+  improper("var x, y : real\nq = " NARROW("x, y") " * formula(y | energy=cos(y)) / " TWINS("x, y") "^0.6\n",
+           "grows without bound, where it is divided by a mixture of 2 Gaussians"); /* no form shows it: a ray does */
   improper("var x, y, z : real\nq = " NARROW("z, y") " * formula(x | energy=x^4) / " TWINS("z, y") "^0.6\n",
            "0.71*y - 0.71*z");
   improper("var z : real[3]\nq = gaussian(z | mean=0, sd=1) / gaussian(z[1] | mean=0, sd=0.9)\n", "along z[1]");
@@ -235,11 +236,11 @@ static void test_tails_memory(void **state) {
   static const struct {
     const char *text;
     poe_status expected;
-  } cases[] = {
-      {"var x, y : real\nq = " NARROW("x, y") " / " RIDGE("x, y") "^0.5\n", POE_E_IMPROPER},
-      {"var x, y : real\nq = " NARROW("x, y") " / " TWINS("x, y") "^0.6\n", POE_E_IMPROPER},
-      {"var x, y : real\nq = " NARROW("x, y") " / " TWINS("x, y") "^0.4\n", POE_OK},
-      {"var x, y : real\nq = " NARROW("x, y") " * formula(y | energy=cos(y)) / " TWINS("x, y") "^0.6\n", POE_OK}};
+  } cases[] = {{"var x, y : real\nq = " NARROW("x, y") " / " RIDGE("x, y") "^0.5\n", POE_E_IMPROPER},
+               {"var x, y : real\nq = " NARROW("x, y") " / " TWINS("x, y") "^0.6\n", POE_E_IMPROPER},
+               {"var x, y : real\nq = " NARROW("x, y") " / " TWINS("x, y") "^0.4\n", POE_OK},
+               {"var x, y : real\nq = " NARROW("x, y") " * formula(y | energy=cos(y)) / " TWINS("x, y") "^0.6\n",
+                POE_E_IMPROPER}};
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     fixture f;
     fixture_open(&f, "tails.poe", cases[i].text, 0);
@@ -259,6 +260,59 @@ static void test_tails_memory(void **state) {
     }
     poei_target_free(&target);
     fixture_close(&f);
+  }
+}
+
+/* ---- rays ---- */
+
+/* What grows along a ray that no form shows; and proper densities that are hard to tell from it: narrow ridges that get
+ * higher as they get thinner, cancelling factors, flat tails, exponents of all sizes. */
+static void test_rays(void **state) {
+  (void)state;
+  static const char *const grow[][2] = {
+      {"var x, y : real\nq = formula(x, y | energy=x^2*y^2 - 0.5*y^2)\n",
+       "along y it grows without bound, as a formula in it does"},
+      {"var x, y : real\nq = gaussian(x, y | mean=0, sd=2) * formula(x, y | energy=x^2*y^2 - 0.5*y^2)\n",
+       "along y it grows without bound"},
+      {"var x, y, z : real\nq = gaussian(x, y, z | mean=0, sd=1) * formula(x, y, z | log_density=exp(x + y*z))\n",
+       "grows without bound"},
+      {"var x, y, z : real\nq = gaussian(x, y, z | mean=0, sd=1) *\n"
+       "  formula(x, y, z | log_density=0.6*y^2*(1 + 1e-9*tanh(x*z)) - 0.01*log1p(x^2*z^2))\n",
+       "along y it grows without bound, as a formula in it does"},
+      {"var x : real[4]\nq = laplace(x | loc=0, scale=1) / formula(x | energy=norm(x)^1.5)\n",
+       "where it is divided by a formula"},
+      {"var x : real[4]\nq = student_t(x | df=3, loc=0, scale=1) / formula(x | energy=norm(x)^0.5)\n",
+       "where it is divided by a formula"},
+      {"var r : real in (0, inf)\nvar u : real in [0, 1]\nq = formula(r, u | energy=u*sqrt(r) - r)\n",
+       "along r it grows without bound"},
+      {"var x : real[3]\nvar k : int(3)\nq = gaussian(x | mean=0, sd=1) * categorical(k | p=[0.5, 0.3, 0.2]) *\n"
+       "  formula(x, k | energy=-k*(x[0] + x[1])^2*(1 + cos(x[2])^2/9))\n",
+       "grows without bound"},
+  };
+  static const char *const proper[] = {
+      "var v : real\nvar x : real[2]\nq = gaussian(v | mean=0, sd=3) * formula(v, x | energy=dot(x, x)*exp(-v)/2 + "
+      "v)\n",
+      "var v : real\nvar x : real\nq = student_t(v | df=2, loc=0, scale=1) *\n"
+      "  formula(v, x | energy=x^2*exp(-v)/2 + v/2)\n",
+      "var x, y : real\nq = formula(x, y | energy=x^2*y^2 + abs(x) + abs(y) - 5*sin(x*y))\n",
+      "var x : real[3]\nq = student_t(x | df=0.3, loc=0, scale=1) * formula(x | energy=cos(sum(x)))\n",
+      "var x : real[3]\nq = gaussian(x | mean=0, sd=1) / formula(x | energy=norm(x)^1.9)\n",
+      "var x : real[2]\nq = student_t(x | df=3, loc=0, scale=1) * gaussian(x | mean=1e6, sd=1e5) /\n"
+      "  formula(x | energy=cos(x[0])*norm(x))\n",
+      "var x : real[3]\nn = gaussian(x | mean=0, sd=0.1)\nq = student_t(x | df=3, loc=0, scale=1) *\n"
+      "  formula(x | energy=norm(x - 0.1)^2*7 + cos(sum(x))) / formula(x | energy=norm(x - 0.1)^2*7)\n",
+      "var x : real\nq = formula(x | energy=1e-12*x^4 - 3*x^2)\n",
+      "var x : real\nq = gaussian(x | mean=1e20, sd=1) * formula(x | energy=cos(x))\n",
+      "var x : real[2]\nq = kde(x | data=[[0, 0], [1, 1], [2, 0.5]], bandwidth=1) / formula(x | energy=abs(x[0] + "
+      "x[1]))\n",
+      "var r : real in (0, inf)\nq = lognormal(r | mu=3, sigma=8) * formula(r | energy=cos(r))\n",
+      "var x : real[2]\nq = formula(x | energy=100*(x[1] - x[0]^2)^2 + (1 - x[0])^2)\n",
+  };
+  for (size_t i = 0; i < sizeof grow / sizeof grow[0]; i++) {
+    improper(grow[i][0], grow[i][1]);
+  }
+  for (size_t i = 0; i < sizeof proper / sizeof proper[0]; i++) {
+    improper(proper[i], NULL);
   }
 }
 
@@ -369,7 +423,8 @@ static void test_blame_starts(void **state) {
 
 /* ---- paths that get nowhere ---- */
 
-/* What no rule sees through (a product of y^2 with something else is no Gaussian factor) the path does. */
+/* What no rule sees through and no ray meets (a ridge that winds about the axis, a rise within rounding) the path does.
+ */
 static void test_paths(void **state) {
   (void)state;
   static const struct {
@@ -377,20 +432,19 @@ static void test_paths(void **state) {
     int line;
   } cases[] = {{"wide", "the particles run away along y: ", 3},
                {"edge", "the particles run away along y: ", 4},
-               {"steep", "the path stalls at ", 5},
-               {"blocks", "the particles run away along v: ", 8},
-               {"mixed", "the particles run away along coordinate 1: ", 9}};
+               {"blocks", "the particles run away along v: ", 7},
+               {"mixed", "the particles run away along coordinate 1: ", 8}};
   fixture f;
   fixture_open(&f, "paths.poe",
                "var x, y, z : real\n"
                "a = gaussian(x, y, z | mean=0, sd=1)\n"
-               "wide = a * formula(x, y, z | log_density=0.6*y^2*(1 + 1e-9*tanh(x*z)) - 0.01*log1p(x^2*z^2))\n"
+               "wide = a * formula(x, y, z | log_density=0.6*y^2 - 50*(x - 0.2*y*sin(log1p(y^2)))^2 - "
+               "0.01*log1p(x^2*z^2))\n"
                "edge = a * formula(x, y, z | log_density=0.5*y^2*(1 + 1e-9*tanh(x*z)) - 0.01*log1p(x^2*z^2))\n"
-               "steep = a * formula(x, y, z | log_density=exp(x + y*z))\n"
                "var u, v, w : real\n"
                "b = gaussian(u, v, w | mean=0, sd=1)\n"
-               "blocks = a * formula(x, y, z | energy=x^2*y^2*z^2) * b * formula(u, v, w | energy=-v^2*(1 + "
-               "1e-9*tanh(u*w)) - cos(u*w))\n"
+               "blocks = a * formula(x, y, z | energy=x^2*y^2*z^2) * b * formula(u, v, w | energy=-0.6*v^2 + "
+               "50*(u - 0.2*v*sin(log1p(v^2)))^2 - cos(u*w))\n"
                "mixed = wide or a\n",
                0);
   f.session.no_cache = true;
@@ -399,6 +453,9 @@ static void test_paths(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
       fixture_action a;
       poe_error error = {0};
+      if (seed % 2 == 1 && strcmp(cases[i].target, "edge") != 0) {
+        continue; /* draws of winding ridges take seconds */
+      }
       fixture_verb *verb = seed % 2 == 0 ? poei_answer_logz : poei_answer_sample;
       const char *word = seed % 2 == 0 ? "logz" : "sample";
       assert_null(fixture_perform(&f, verb, fixture_act(&a, word, cases[i].target, NULL), POE_E_NUMERIC, &error));
@@ -412,8 +469,9 @@ static void test_paths(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_tails),        cmocka_unit_test(test_tails_by_hand), cmocka_unit_test(test_blame),
-      cmocka_unit_test(test_tails_memory), cmocka_unit_test(test_blame_starts),  cmocka_unit_test(test_paths),
+      cmocka_unit_test(test_tails), cmocka_unit_test(test_tails_by_hand), cmocka_unit_test(test_blame),
+      cmocka_unit_test(test_rays),  cmocka_unit_test(test_tails_memory),  cmocka_unit_test(test_blame_starts),
+      cmocka_unit_test(test_paths),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

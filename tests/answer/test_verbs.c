@@ -250,7 +250,7 @@ static void test_info(void **state) {
   check_ok(poei_npy_write(paths[2], POEI_F32, 2, tensor.shape, numbers, &error), error);
   text_file("info.csv", "a,b,c\n1,2,3\n4,5,6\n");
   for (size_t i = 0; i < 4; i++) {
-    check_ok(poei_answer_info(paths[i], &r, &error), error);
+    check_ok(poei_answer_info(paths[i], NULL, &r, &error), error);
     assert_string_equal(json_string_value(json_object_get(r, "format")), formats[i]);
     assert_string_equal(json_string_value(json_object_get(r, "file")), paths[i]);
     assert_true(json_is_array(json_object_get(r, "missing_ops")));
@@ -268,8 +268,8 @@ static void test_info(void **state) {
     assert_true(i == 0 ? strcmp(family, "energy") == 0 : family == NULL);
     json_decref(r);
   }
-  check_fails(poei_answer_info(poet_temp_path("none.npz"), &r, &error), POE_E_FILE, error, "none.npz");
-  check_fails(poei_answer_info(poet_temp_file("x.npz", "hello", 5), &r, &error), POE_E_FORMAT, error, "");
+  check_fails(poei_answer_info(poet_temp_path("none.npz"), NULL, &r, &error), POE_E_FILE, error, "none.npz");
+  check_fails(poei_answer_info(poet_temp_file("x.npz", "hello", 5), NULL, &r, &error), POE_E_FORMAT, error, "");
 }
 
 /* ---- verify ---- */

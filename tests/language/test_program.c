@@ -329,8 +329,10 @@ typedef struct told {
   bool stop;
 } told;
 
-static bool tell(void *context, const poe_expert *expert, size_t dim, const size_t *ids, const poei_outline *node) {
+static bool tell(void *context, const poe_expert *expert, size_t dim, const size_t *ids, const poei_outline *node,
+                 const char *step) {
   told *count = context;
+  assert_null(step); /* no comprehension made them */
   assert_int_equal(poe_expert_traits(expert)->dim, dim);
   assert_true(dim == 0 || ids[dim - 1] < 64);
   count->n++;
