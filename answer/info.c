@@ -1,6 +1,8 @@
-/* The verb info: what a model or data file holds. Nothing in it is executed. */
+/* The verb info: what a model or data file holds, and what to write to use it (answer/info_parts.h). Nothing in it is
+ * executed. */
 #include <string.h>
 
+#include "answer/info_parts.h"
 #include "answer/session.h"
 #include "formats/tensor_file.h"
 #include "formats/text_file.h"
@@ -41,39 +43,77 @@ static poe_status info_csv(const char *path, json_t **result, poe_error *error) 
   return status;
 }
 
-static poe_status info_file(const poei_tensor_file *file, const char *path, json_t **result, poe_error *error) {
-  json_int_t numbers = 0;
-  json_t *tensors = json_array(), *metadata = json_object();
-  poe_status status = info_tensors(file, tensors, error);
-  for (size_t i = 0; i < poei_tensor_file_count(file); i++) {
-    numbers += (json_int_t)poei_tensor_file_at(file, i)->count;
-  }
+static poe_status info_metadata(const poei_tensor_file *file, json_t *metadata, poe_error *error) {
+  poe_status status = POE_OK;
   for (size_t i = 0; i < poei_tensor_file_metadata_count(file); i++) {
     const char *key = NULL, *value = NULL;
     poei_tensor_file_metadata_at(file, i, &key, &value);
     status = poei_json_set(status, metadata, key, json_string(value), error);
   }
-  if (status == POE_OK) {
-    *result = json_pack("{s:s,s:s,s:s?,s:O,s:I,s:O,s:[]}", "file", path, "format", poei_tensor_file_format(file),
-                        "family", poei_tensor_file_metadata(file, "poe.family"), "tensors", tensors, "numbers", numbers,
-                        "metadata", metadata, "missing_ops");
-    status = poei_json_made(*result, error);
-  }
-  json_decref(tensors);
-  json_decref(metadata);
   return status;
 }
 
-poe_status poei_answer_info(const char *path, json_t **result, poe_error *error) {
+/* What the file is good for: a model, or numbers. */
+static poe_status info_meaning(const poei_tensor_file *file, const char *path, const char *description, json_t *result,
+                               poe_error *error) {
+  size_t n = poei_tensor_file_count(file);
+  const poei_tensor *first = n > 0 ? poei_tensor_file_at(file, 0) : NULL;
+  if (poei_tensor_file_metadata(file, "poe.family") != NULL) {
+    return poei_info_model(file, path, description, result, error);
+  }
+  if (n == 1 && strcmp(poei_tensor_file_format(file), "npy") == 0 && first->ndim > 0) {
+    size_t rows = first->shape[0];
+    poe_status status = poei_json_set(POE_OK, result, "rows", json_integer((json_int_t)rows), error);
+    json_int_t columns = rows > 0 ? (json_int_t)(first->count / rows) : 0;
+    return poei_json_set(status, result, "columns", json_integer(columns), error);
+  }
+  return poei_info_bare(file, path, result, error);
+}
+
+static poe_status info_file(const poei_tensor_file *file, const char *path, const char *description, json_t **result,
+                            poe_error *error) {
+  size_t numbers = 0, bytes = 0;
+  json_t *tensors = json_array(), *metadata = json_object(), *out = NULL;
+  poe_status status = info_tensors(file, tensors, error);
+  for (size_t i = 0; i < poei_tensor_file_count(file); i++) {
+    const poei_tensor *tensor = poei_tensor_file_at(file, i);
+    numbers += tensor->count;
+    bytes += tensor->count * poei_dtype_size(tensor->dtype);
+  }
+  status = status == POE_OK ? info_metadata(file, metadata, error) : status;
+  if (status == POE_OK) {
+    out = json_pack("{s:s,s:s,s:s?,s:O,s:I,s:I,s:I,s:O,s:[]}", "file", path, "format", poei_tensor_file_format(file),
+                    "family", poei_tensor_file_metadata(file, "poe.family"), "tensors", tensors, "numbers",
+                    (json_int_t)numbers, "parameters", (json_int_t)poei_info_parameters(file), "bytes",
+                    (json_int_t)bytes, "metadata", metadata, "missing_ops");
+    status = poei_json_made(out, error);
+  }
+  if (status == POE_OK) {
+    status = info_meaning(file, path, description, out, error);
+  }
+  json_decref(tensors);
+  json_decref(metadata);
+  if (status != POE_OK) {
+    json_decref(out);
+    return status;
+  }
+  *result = out;
+  return POE_OK;
+}
+
+poe_status poei_answer_info(const char *path, const char *description, json_t **result, poe_error *error) {
   const char *ending = strrchr(path, '.');
   if (ending != NULL && strcmp(ending, ".csv") == 0) {
     return info_csv(path, result, error);
   }
   poei_tensor_file *file = NULL;
   poe_status status = poei_tensor_file_open(path, &file, error);
-  if (status == POE_OK) {
-    status = info_file(file, path, result, error);
-    poei_tensor_file_close(file);
+  if (status == POE_OK && description != NULL) {
+    status = poei_tensor_file_describe(file, description, error);
   }
+  if (status == POE_OK) {
+    status = info_file(file, path, description, result, error);
+  }
+  poei_tensor_file_close(file);
   return status;
 }

@@ -280,7 +280,7 @@ poe_status poei_answer_score(poei_session *session, const poei_action *action, j
     status = POE_E_SHAPE;
   }
   if (status == POE_OK && (poe_expert_traits(solved.plan->expert)->capabilities & POE_CAN_EVAL) == 0) {
-    status = poei_latent_refuse(solved.plan->expert, error);
+    status = poei_latent_refuse(solved.plan->expert, session->table_bytes, error);
     poei_target_place(&solved.target, error);
   }
   if (status == POE_OK) {

@@ -86,7 +86,8 @@ poe_status poei_solve_values(poei_session *session, const char *expression, poei
 /* The same up to a constant: normalising constants that cancel between two points are left out, not computed. */
 poe_status poei_solve_differences(poei_session *session, const char *expression, poei_solved *solved, poe_error *error);
 void poei_solved_free(poei_solved *solved);
-/* The plan of a target before anything is estimated: constants that would be are taken as 0 and counted. */
+/* The plan of a target before anything is estimated or integrated: constants that would be are taken as 0 and counted.
+ */
 poe_status poei_plan_outline(poei_session *session, const poei_target *target, poei_plan **plan, size_t *constants,
                              poe_error *error);
 /* POE_E_IMPROPER for a target that is known to have no finite integral; no method is chosen. */
@@ -153,14 +154,22 @@ typedef struct poei_sampling {
   const char *biased; /* name of an unadjusted kernel, or NULL        */
   bool has_log_z;
   poei_log_z log_z;
+  bool has_weights; /* imh: */
+  poei_weights weights;
+  char proposal[POEI_GATE_REASON_SIZE]; /* what proposals are drawn from, in words */
 } poei_sampling;
 
-/* Draws by the plan's own method (method NULL or "auto") or a forced one: "exact", "smc" or a kernel's name. Kernels
- * start at init[n_init, dim] in turn. draws.lp is the log-density of the target in the user's space. An interrupted run
- * is POE_OK with draws.interrupted set and what was drawn, or POE_E_INTERRUPTED when that is nothing. */
+/* Draws by the plan's own method (method NULL or "auto") or a forced one: "exact", "smc" or a kernel's name. For smc,
+ * imh and gibbs a plan that has nothing to start from is replaced by poei_plan_sampled's. Kernels start at init[n_init,
+ * dim] in turn. draws.lp is the log-density of the target in the user's space. An interrupted run is POE_OK with
+ * draws.interrupted set and what was drawn, or POE_E_INTERRUPTED when that is nothing. */
 poe_status poei_draw(poei_session *session, const poei_plan *plan, const char *method, const poei_run_options *options,
                      const double *init, size_t n_init, poei_sampling *sampling, poe_error *error);
 void poei_sampling_free(poei_sampling *sampling);
+/* The plan of a solved target that samples from the expert of that name, or expression, in the same program:
+ * poei_plan_sampled. POE_E_CAPABILITY when it cannot be drawn, or is over coordinates that the target has not. */
+poe_status poei_propose(poei_session *session, const poei_solved *solved, const char *expression, poei_plan **plan,
+                        poe_error *error);
 /* The settings of a run from an action's options. */
 poe_status poei_run_options_read(const poei_session *session, const poei_action *action, poei_run_options *options,
                                  poe_error *error);
@@ -242,8 +251,9 @@ poe_status poei_answer_verify(poei_session *session, const poei_action *action, 
 poe_status poei_verify_expert(const poei_session *session, const poe_expert *expert, const poe_expert *written,
                               size_t n, const double *x, json_t *checks, bool *passed, poe_error *error);
 poe_status poei_answer_bench(poei_session *session, const poei_action *action, json_t **result, poe_error *error);
-/* Needs no program: what a model or data file holds. */
-poe_status poei_answer_info(const char *path, json_t **result, poe_error *error);
+/* Needs no program: what a model or data file holds, and what to write to use it. description: a file of poe.* metadata
+ * for it, NULL for none. */
+poe_status poei_answer_info(const char *path, const char *description, json_t **result, poe_error *error);
 
 /* Wall-clock seconds from an arbitrary origin. */
 double poei_clock(void);

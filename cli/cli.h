@@ -26,6 +26,8 @@ const char *cli_flag_text(const char *name, char *text, size_t size);
 
 /* Help: `topic` NULL (all verbs), a verb, "experts" or a family. False when there is no such topic. */
 bool cli_help(FILE *out, const char *topic);
+/* The topic that is nearest to a misspelt one, NULL when none is near. */
+const char *cli_help_nearest(const char *topic);
 
 /* Performs a verb on an open session. */
 poe_status cli_perform(poei_session *session, const poei_action *action, json_t **result, poe_error *error);
@@ -35,6 +37,7 @@ poe_status cli_run(poei_session *session, const cli_call *call, json_t **result,
 /* A result for a person. */
 void cli_print(FILE *out, const poei_verb *verb, const json_t *result);
 void cli_print_explain(FILE *out, const json_t *result);
+void cli_print_info(FILE *out, const json_t *result);
 void cli_print_moments(FILE *out, const json_t *moments); /* of `marginals`; NULL is allowed */
 /* Errors and warnings, with the source line and carets where there is one. */
 void cli_print_diagnostics(const poei_program *program, const poei_diagnostics *diagnostics);

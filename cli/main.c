@@ -283,7 +283,7 @@ static int main_program(const cli_call *call, poei_session *session) {
 static int main_info(const cli_call *call) {
   json_t *result = NULL;
   poe_error error = {0};
-  poe_status status = poei_answer_info(call->file, &result, &error);
+  poe_status status = poei_answer_info(call->file, poei_option_text(&call->action, "description"), &result, &error);
   if (status != POE_OK) {
     return main_fail(NULL, &error, status);
   }
@@ -328,7 +328,12 @@ static int main_help(const char *topic) {
     return 0;
   }
   poe_error_set(&error, POE_E_USAGE, "there is no help on '%s'", topic);
-  poe_error_hint(&error, "poe help lists the verbs, poe help experts the families");
+  const char *nearest = cli_help_nearest(topic);
+  if (nearest != NULL) {
+    poe_error_hint(&error, "did you mean '%s'?", nearest);
+  } else {
+    poe_error_hint(&error, "poe help lists the verbs, poe help experts the families");
+  }
   return main_fail(NULL, &error, POE_E_USAGE);
 }
 

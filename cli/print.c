@@ -45,6 +45,9 @@ static void print_warning(FILE *out, const json_t *r) {
   if (json_object_get(r, "warning") != NULL) {
     fprintf(out, "warning: %s\n", print_text(r, "warning"));
   }
+  if (json_object_get(r, "caution") != NULL) {
+    fprintf(out, "warning: %s\n", print_text(r, "caution"));
+  }
 }
 
 static void print_logz(FILE *out, const json_t *r) {
@@ -65,6 +68,16 @@ static void print_logz(FILE *out, const json_t *r) {
   print_warning(out, r);
 }
 
+/* What independent proposals were worth. */
+static void print_proposals(FILE *out, const json_t *r) {
+  const json_t *proposal = json_object_get(r, "proposal");
+  if (proposal != NULL) {
+    fprintf(out, "proposals from %s: %.0f %% accepted; %lld of them are worth %.0f draws of the target\n",
+            json_string_value(json_object_get(proposal, "from")), 100.0 * print_number(r, "acceptance"),
+            (long long)json_integer_value(json_object_get(proposal, "draws")), print_number(proposal, "ess"));
+  }
+}
+
 static void print_gate(FILE *out, const json_t *gate) {
   if (json_is_true(json_object_get(gate, "passed"))) {
     fputs("gate: passed\n", out);
@@ -79,8 +92,9 @@ static void print_gate(FILE *out, const json_t *gate) {
 }
 
 static void print_summary_row(poei_table *table, const char *name, size_t size, const json_t *row) {
-  if (size == 1) {
-    poei_table_cell(table, "%s", name);
+  const char *own = print_text(row, "name");
+  if (own[0] != '\0' || size == 1) {
+    poei_table_cell(table, "%s", own[0] != '\0' ? own : name);
   } else {
     poei_table_cell(table, "%s[%lld]", name, (long long)json_integer_value(json_object_get(row, "index")));
   }
@@ -130,6 +144,7 @@ static void print_sample(FILE *out, const json_t *r) {
             print_true(r, "log_z_exact") ? " (exact)" : "");
   }
   print_warning(out, r);
+  print_proposals(out, r);
   print_gate(out, json_object_get(r, "gate"));
   if (json_object_get(r, "file") != NULL) {
     fprintf(out, "draws: %s\n", print_text(r, "file"));
@@ -184,34 +199,6 @@ static void print_score(FILE *out, const json_t *r) {
     fprintf(out, "numbers: %s\n", print_text(r, "file"));
   } else if (json_object_get(r, "grad") != NULL) {
     fputs("gradients: with --json, or --output FILE\n", out);
-  }
-}
-
-static void print_info(FILE *out, const json_t *r) {
-  fprintf(out, "%s: %s", print_text(r, "file"), print_text(r, "format"));
-  if (json_is_string(json_object_get(r, "family"))) {
-    fprintf(out, ", family %s", print_text(r, "family"));
-  }
-  if (json_object_get(r, "rows") != NULL) {
-    fprintf(out, ", %lld rows of %lld numbers", (long long)json_integer_value(json_object_get(r, "rows")),
-            (long long)json_integer_value(json_object_get(r, "columns")));
-  }
-  fputc('\n', out);
-  size_t i;
-  json_t *tensor;
-  json_array_foreach(json_object_get(r, "tensors"), i, tensor) {
-    fprintf(out, "  %-28s %-5s [", print_text(tensor, "name"), print_text(tensor, "dtype"));
-    size_t k;
-    json_t *size;
-    json_array_foreach(json_object_get(tensor, "shape"), k, size) {
-      fprintf(out, "%s%lld", k > 0 ? ", " : "", (long long)json_integer_value(size));
-    }
-    fputs("]\n", out);
-  }
-  const char *key;
-  json_t *value;
-  json_object_foreach(json_object_get(r, "metadata"), key, value) {
-    fprintf(out, "  %s: %s\n", key, json_string_value(value));
   }
 }
 
@@ -271,6 +258,23 @@ static void print_marginals(FILE *out, const json_t *r) {
   }
 }
 
+/* "x[0] x[1] c" over the numbers of a point, or x where they are many. */
+static void print_coordinates(poei_table *table, const json_t *names) {
+  enum { SHOWN = 8 };
+  char text[512] = "";
+  size_t i, used = 0;
+  json_t *name;
+  json_array_foreach(names, i, name) {
+    int more = snprintf(text + used, sizeof text - used, "%s%s", i > 0 ? " " : "", json_string_value(name));
+    used += more < 0 ? 0 : (size_t)more;
+    if (used >= sizeof text) {
+      break;
+    }
+  }
+  bool few = json_array_size(names) > 0 && json_array_size(names) <= SHOWN && used < sizeof text;
+  poei_table_cell(table, "%s", few ? text : "x");
+}
+
 static void print_minimize(FILE *out, const json_t *r) {
   const json_t *modes = json_object_get(r, "modes");
   bool rows = json_object_get(json_array_get(modes, 0), "row") != NULL, exact = print_true(r, "exact");
@@ -280,7 +284,7 @@ static void print_minimize(FILE *out, const json_t *r) {
   }
   poei_table_cell(table, rows ? "row" : exact ? "" : "starts");
   poei_table_cell(table, "log density");
-  poei_table_cell(table, "x");
+  print_coordinates(table, json_object_get(r, "coordinates"));
   size_t i;
   json_t *mode;
   json_array_foreach(modes, i, mode) {
@@ -288,8 +292,10 @@ static void print_minimize(FILE *out, const json_t *r) {
       break;
     }
     json_int_t count = json_integer_value(json_object_get(mode, rows ? "row" : "starts"));
+    const char *end = print_text(mode, "end"), *what = print_true(mode, "at_bound") ? " (at a bound)" : "";
+    what = strcmp(end, "kink") == 0 ? " (a kink)" : strcmp(end, "unfinished") == 0 ? " (not a mode yet)" : what;
     poei_table_cell(table, "%lld%s", rows || !exact ? (long long)count : (long long)i + 1,
-                    print_true(mode, "at_bound") ? " (at a bound)" : "");
+                    strcmp(end, "infinite") == 0 ? " (infinite, at a bound)" : what);
     poei_table_cell(table, "%.9g", print_number(mode, "log_density"));
     print_point(table, json_object_get(mode, "x"));
   }
@@ -300,7 +306,7 @@ static void print_minimize(FILE *out, const json_t *r) {
   fprintf(out, "%s%s\n", exact ? "exact: " : "", print_text(r, "method"));
   long long left = (long long)json_integer_value(json_object_get(r, "unconverged"));
   if (left > 0) {
-    fprintf(out, "%lld searches used up their iterations\n", left);
+    fprintf(out, "%lld searches ended short of a mode\n", left);
   }
 }
 
@@ -354,6 +360,7 @@ static void print_bench_rows(FILE *out, const json_t *sizes, bench_column *colum
 static void print_bench(FILE *out, const json_t *r) {
   bench_column columns[] = {{"rows_per_second", "values/s", "%.0f", 1.0, false},
                             {"gradient_rows_per_second", "gradients/s", "%.0f", 1.0, false},
+                            {"draws_per_second", "draws/s", "%.1f", 1.0, false},
                             {"gflops", "GFLOP/s", "%.1f", 1.0, false},
                             {"fraction", "of GEMM", "%.0f %%", 100.0, false},
                             {"pytorch_gradient_rows_per_second", "pytorch", "%.0f", 1.0, false},
@@ -362,7 +369,7 @@ static void print_bench(FILE *out, const json_t *r) {
   fprintf(out, "%s: rows per second, %lld thread%s, BLAS core %s\n", print_text(r, "target"), threads,
           threads == 1 ? "" : "s", print_text(r, "blas_core"));
   print_bench_rows(out, json_object_get(r, "sizes"), columns, sizeof columns / sizeof columns[0]);
-  if (columns[3].shown) {
+  if (columns[4].shown) {
     fputs("of GEMM: arithmetic of the gradients over that of bare matrix products of the same shapes\n", out);
   }
   if (json_object_get(r, "pytorch_version") != NULL) {
@@ -508,7 +515,7 @@ void cli_print(FILE *out, const poei_verb *verb, const json_t *result) {
     void (*print)(FILE *, const json_t *);
   } views[] = {{"logz", print_logz},       {"sample", print_sample},     {"explain", cli_print_explain},
                {"score", print_score},     {"minimize", print_minimize}, {"marginals", print_marginals},
-               {"info", print_info},       {"verify", print_verify},     {"bench", print_bench},
+               {"info", cli_print_info},   {"verify", print_verify},     {"bench", print_bench},
                {"compare", print_compare}, {"check", print_check},       {"run", print_run}};
   for (size_t i = 0; i < sizeof views / sizeof views[0]; i++) {
     if (strcmp(views[i].name, verb->name) == 0) {

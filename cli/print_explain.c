@@ -212,7 +212,11 @@ static void print_node(const page *p, const json_t *node, size_t level, const ch
     fputs(many, p->out);
     at += strlen(many);
   }
-  if (call[0] != '\0') {
+  const char *step = text_of(node, "step");
+  if (call[0] != '\0' && step[0] != '\0') {
+    snprintf(text, sizeof text, "%s at %s", call, step);
+    finish_line(p, at, text, PLAIN, place);
+  } else if (call[0] != '\0') {
     finish_line(p, at, call, PLAIN, place);
   } else {
     composition_text(node, text, sizeof text);
@@ -379,6 +383,9 @@ static void print_part(const page *p, size_t indent, const json_t *part) {
 static void print_plan(const page *p, size_t indent, const json_t *r) {
   method_line(p, indent, r);
   key_line(p, indent, "reason", text_of(r, "reason"));
+  if (text_of(r, "caution")[0] != '\0') {
+    key_line(p, indent, "caution", text_of(r, "caution"));
+  }
   const json_t *path = json_object_get(r, "path");
   if (path != NULL) {
     char text[1024];

@@ -205,12 +205,18 @@ static poe_status check_subjects(const poe_args *args, const poei_boltzmann_name
 
 /* ---- numbers ---- */
 
-/* A hint where the numbers came from, unless there is a better one. */
+/* What is wrong with numbers of a file is the file's fault (exit code 3), with a hint where they came from unless there
+ * is a better one. `sd` may be an argument beside a file: then its place is another. */
 static poe_status blame(const source *from, poe_status status, poe_error *error) {
-  if (status != POE_OK && from->file != NULL && error != NULL && error->hint[0] == '\0') {
+  if (status == POE_OK || from->file == NULL || error == NULL || error->line != from->file->line ||
+      error->column != from->file->column) {
+    return status;
+  }
+  if (error->hint[0] == '\0') {
     poe_error_hint(error, "read from %s", from->file->text);
   }
-  return status;
+  error->status = status == POE_E_SHAPE || status == POE_E_DOMAIN ? POE_E_FORMAT : status;
+  return error->status;
 }
 
 /* size[layers] from the weights' shapes; they must chain from the visible units on, and fit the subjects. */

@@ -99,7 +99,7 @@ static poe_status classifier_head(const poe_args *args, const poei_heads *heads,
   size = found == NULL ? size : found->size;
   c->sigmoid = found == NULL ? size == 1 : found->sigmoid;
   if (c->k != (c->sigmoid ? 2 : size)) {
-    return poe_args_error(file, error, POE_E_SHAPE, "the classifier in '%s' has %zu labels, but `%s` has %zu values",
+    return poe_args_error(file, error, POE_E_FORMAT, "the classifier in '%s' has %zu labels, but `%s` has %zu values",
                           file->text, c->sigmoid ? (size_t)2 : size, args->subjects[args->n_subjects - 1].name, c->k);
   }
   return POE_OK;

@@ -51,7 +51,7 @@ static poe_status energy_create(const poe_args *args, void **self, poe_error *er
   }
   poe_status status = poei_network_open(args, "energy", &e->net, &e->scale, error);
   if (status == POE_OK && poei_net_out_dim(e->net) != 1) {
-    status = poe_args_error(poe_args_find(args, "file"), error, POE_E_SHAPE,
+    status = poe_args_error(poe_args_find(args, "file"), error, POE_E_FORMAT,
                             "the network in '%s' gives %zu numbers per row, but an energy is one",
                             poe_args_find(args, "file")->text, poei_net_out_dim(e->net));
   }

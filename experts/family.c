@@ -149,6 +149,16 @@ poe_status poei_family_log_weights(const poe_args *args, const char *name, size_
   return POE_OK;
 }
 
+poe_status poei_family_file_status(poe_status status, poe_error *error) {
+  if (status != POE_E_SHAPE && status != POE_E_DOMAIN) {
+    return status;
+  }
+  if (error != NULL) {
+    error->status = POE_E_FORMAT;
+  }
+  return POE_E_FORMAT;
+}
+
 poe_status poei_family_memory(const char *kind, poe_error *error) {
   return poe_error_set(error, POE_E_MEMORY, "out of memory for a `%s`", kind);
 }

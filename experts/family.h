@@ -29,6 +29,9 @@ poe_status poei_family_factor(const poe_args *args, const char *name, size_t d, 
                               poe_error *error);
 /* weights[n] become log weights that sum to 1. Each must be >= 0 and their sum positive: POE_E_DOMAIN at `name`. */
 poe_status poei_family_log_weights(const poe_args *args, const char *name, size_t n, double *weights, poe_error *error);
+/* The status of reading a model file: shapes and numbers that are wrong in it are the file's fault, POE_E_FORMAT (exit
+ * code 3). */
+poe_status poei_family_file_status(poe_status status, poe_error *error);
 /* POE_E_MEMORY naming the family. */
 poe_status poei_family_memory(const char *kind, poe_error *error);
 

@@ -10,13 +10,15 @@
 #include "experts/family.h"
 #include "experts/flow.h"
 #include "experts/list.h"
+#include "experts/network.h"
 
 /* Draws are made by so many rows at a time: a network gives a row the same bits in every batch up to this size, so
  * that a draw is a function of its address alone. */
 enum { FLOW_DRAWS = 32 };
 
 static const poe_param flow_params[] = {
-    {"file", POE_ARG_FILE, "", NULL, "safetensors file with the flow's layers and weights"},
+    {"file", POE_ARG_FILE, "", NULL, "safetensors file with the flow's weights and layers"},
+    POEI_DESCRIPTION_PARAM,
     {"precision", POE_ARG_SYMBOL, "single|double", NULL,
      "arithmetic of the networks inside (default: that of the weights)"},
     {0},
@@ -94,7 +96,13 @@ static poe_status flow_create(const poe_args *args, void **self, poe_error *erro
   if (f->support == NULL || f->head == NULL) {
     status = poei_family_memory(args->kind, error);
   } else {
-    status = poei_flow_read(path->text, precision == NULL ? NULL : precision->text, f->d, &f->chain, error);
+    poei_tensor_file *file = NULL;
+    status = poei_network_file(args, &file, error);
+    if (status == POE_OK) {
+      status = poei_flow_from_file(file, precision == NULL ? NULL : precision->text, f->d, &f->chain, error);
+    }
+    poei_tensor_file_close(file);
+    status = poei_family_file_status(status, error);
     if (status != POE_OK) {
       poe_error_at(error, NULL, path->line, path->column, path->span);
     }

@@ -102,9 +102,14 @@ struct poei_flow {
 };
 
 enum { POEI_FLOW_MAX_LAYERS = 512 };
+/* Scales lie between this and its inverse, and shifts below it: squares of what comes of a point are still numbers. */
+#define POEI_FLOW_LARGEST 1e150
 
 /* Reads a model file of family `flow` with d coordinates (docs/MODEL-FORMAT.md). precision: "single", "double", NULL =
  * that of the file. */
+poe_status poei_flow_from_file(const poei_tensor_file *file, const char *precision, size_t d, poei_flow **flow,
+                               poe_error *error);
+/* The same for the file at `path`. */
 poe_status poei_flow_read(const char *path, const char *precision, size_t d, poei_flow **flow, poe_error *error);
 void poei_flow_destroy(poei_flow *flow);
 

@@ -122,7 +122,8 @@ poe_status poei_flow_read_base(poei_flow_reader *reader, size_t d, poei_flow_bas
     double *scale = &base->scale[j];
     *scale = logs ? exp(*scale) : *scale;
     base->constant += base_peak(base) - log(*scale);
-    if (!isfinite(base->location[j]) || !(*scale > 0.0) || !isfinite(*scale)) {
+    bool usable = *scale <= POEI_FLOW_LARGEST && *scale * POEI_FLOW_LARGEST >= 1.0;
+    if (!(fabs(base->location[j]) <= POEI_FLOW_LARGEST) || !usable) {
       status = poei_flow_refuse(reader, error, POE_E_DOMAIN, "coordinate %zu has location %g and scale %g", j,
                                 base->location[j], *scale);
     }

@@ -20,6 +20,9 @@ static double curve_log_scale(const poei_curve *curve, double r, double *derivat
     s = tanh(r);
     *derivative = curve->limit * (1.0 - s * s);
     return curve->limit * s;
+  case POEI_SCALE_ATAN:
+    *derivative = curve->limit / (1.0 + r * r);
+    return curve->limit * atan(r);
   case POEI_SCALE_SOFT:
     s = 1.0 + fabs(r) / curve->limit;
     *derivative = 1.0 / (s * s);

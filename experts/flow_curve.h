@@ -22,8 +22,9 @@ typedef enum poei_curve_scale {
   POEI_SCALE_SOFT,     /* r / (1 + |r| / limit)            */
   POEI_SCALE_SIGMOID,  /* log(sigmoid(r + offset) + eps)   */
   POEI_SCALE_SOFTPLUS, /* log(softplus(r + offset) + eps)  */
+  POEI_SCALE_ATAN,     /* limit atan(r)                    */
 } poei_curve_scale;
-#define POEI_SCALE_WORDS "exp|tanh|soft|sigmoid|softplus"
+#define POEI_SCALE_WORDS "exp|tanh|soft|sigmoid|softplus|atan"
 
 /* How raw numbers become the knots of a spline. */
 typedef enum poei_curve_knots {

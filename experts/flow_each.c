@@ -8,6 +8,7 @@
  * Kingma and Dhariwal 2018 (actnorm); Dinh, Sohl-Dickstein and Bengio 2017, section 4.1 (logit).
  */
 #include <math.h>
+#include <stdio.h>
 
 #include "core/alloc.h"
 #include "core/numerics.h"
@@ -71,11 +72,19 @@ static poe_status affine_finish(const poei_flow_reader *reader, double *scale, d
   }
   *made = (affine){.m = reader->view.count, .scale = scale, .shift = shift};
   for (size_t j = 0; j < made->m; j++) {
-    made->log_det += log(fabs(scale[j]));
-    if (!isfinite(scale[j]) || !isfinite(shift[j]) || !isfinite(log(fabs(scale[j])))) {
-      poe_status status = poei_flow_refuse(reader, error, POE_E_DOMAIN,
-                                           "at coordinate %zu it scales by %g and shifts by %g: it has no inverse", j,
-                                           scale[j], shift[j]);
+    double size = fabs(scale[j]), far = fmax(fabs(shift[j]), fabs(shift[j] / scale[j]));
+    bool invertible = isfinite(size) && isfinite(shift[j]) && isfinite(log(size));
+    bool usable = size <= POEI_FLOW_LARGEST && size * POEI_FLOW_LARGEST >= 1.0 && far <= POEI_FLOW_LARGEST;
+    made->log_det += log(size);
+    if (!usable) {
+      char why[96] = "it has no inverse";
+      if (invertible) {
+        snprintf(why, sizeof why, "with numbers beyond %g, or below its inverse, densities overflow",
+                 POEI_FLOW_LARGEST);
+      }
+      poe_status status =
+          poei_flow_refuse(reader, error, POE_E_DOMAIN, "at coordinate %zu it scales by %g and shifts by %g: %s", j,
+                           scale[j], shift[j], why);
       affine_destroy(made);
       return status;
     }

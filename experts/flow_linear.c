@@ -202,6 +202,18 @@ static bool linear_inverse(linear *l) {
 
 static poe_status linear_refactor(const poei_flow_reader *reader, linear *l, poe_error *error) {
   memcpy(l->factor, l->weight, l->k * l->k * sizeof *l->factor);
+  double largest = 0.0;
+  for (size_t i = 0; i < l->k * l->k; i++) {
+    largest = fmax(largest, fabs(l->weight[i]));
+  }
+  for (size_t c = 0; c < l->k; c++) {
+    largest = fmax(largest, fabs(l->bias[c]));
+  }
+  if (!(largest <= POEI_FLOW_LARGEST)) {
+    return poei_flow_refuse(reader, error, POE_E_DOMAIN,
+                            "it has the number %g, or its inverse has: beyond %g densities overflow", largest,
+                            POEI_FLOW_LARGEST);
+  }
   return linear_factor(l->k, l->factor, l->pivot, &l->log_det)
              ? POE_OK
              : poei_flow_refuse(reader, error, POE_E_DOMAIN, "its matrix is singular: it has no inverse");

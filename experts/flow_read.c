@@ -334,25 +334,31 @@ static poe_status read_file(poei_flow_reader *reader, const char *precision, siz
   return status == POE_OK ? read_domain(reader, flow, error) : status;
 }
 
-poe_status poei_flow_read(const char *path, const char *precision, size_t d, poei_flow **flow, poe_error *error) {
-  poei_tensor_file *file = NULL;
-  poe_status status = poei_tensor_file_open(path, &file, error);
-  if (status != POE_OK) {
-    return status;
-  }
+poe_status poei_flow_from_file(const poei_tensor_file *file, const char *precision, size_t d, poei_flow **flow,
+                               poe_error *error) {
   poei_flow_reader reader = {.from.file = file};
   poei_flow *made = poei_calloc(1, sizeof *made);
   reader.from.used = poei_calloc(poei_tensor_file_count(file) + 1, 1);
-  status = made == NULL || reader.from.used == NULL ? poei_file_memory_error(error, path)
-                                                    : read_file(&reader, precision, d, made, error);
+  poe_status status = made == NULL || reader.from.used == NULL
+                          ? poei_file_memory_error(error, poei_tensor_file_path(file))
+                          : read_file(&reader, precision, d, made, error);
   poei_free(reader.from.used);
-  poei_tensor_file_close(file);
   if (status != POE_OK) {
     poei_flow_destroy(made);
     return status;
   }
   *flow = made;
   return POE_OK;
+}
+
+poe_status poei_flow_read(const char *path, const char *precision, size_t d, poei_flow **flow, poe_error *error) {
+  poei_tensor_file *file = NULL;
+  poe_status status = poei_tensor_file_open(path, &file, error);
+  if (status == POE_OK) {
+    status = poei_flow_from_file(file, precision, d, flow, error);
+  }
+  poei_tensor_file_close(file);
+  return status;
 }
 
 void poei_flow_destroy(poei_flow *flow) {

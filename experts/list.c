@@ -5,9 +5,14 @@
 
 const poe_expert_ops *const poei_families[] = {
 #define FAMILY_POINTER(name) &poei_##name##_ops,
-    POEI_FAMILY_LIST(FAMILY_POINTER)
+    POEI_FAMILY_LIST(FAMILY_POINTER) NULL};
+
+const poei_family_group poei_family_groups[] = {
+#define GROUP_ENTRY(title, list) {title, (const poe_expert_ops *const[]){list(FAMILY_POINTER) NULL}},
+    POEI_FAMILY_GROUP_LIST(GROUP_ENTRY)
+#undef GROUP_ENTRY
 #undef FAMILY_POINTER
-        NULL};
+        {NULL, NULL}};
 
 const poe_map_ops *const poei_maps[] = {
 #define MAP_POINTER(name) &poei_##name##_ops,

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "experts/family.h"
 #include "formats/file_error.h"
 
 static const char *network_text(const poe_args *args, const char *name) {
@@ -42,13 +43,27 @@ static poe_status network_load(const poe_args *args, const poei_tensor_file *fil
   return poei_net_load(&source, net, error);
 }
 
-/* Opens `file` and checks that it is of that family. */
-static poe_status network_file(const poe_args *args, const char *family, poei_tensor_file **file, poe_error *error) {
-  const poe_arg *path = poe_args_find(args, "file");
+poe_status poei_network_file(const poe_args *args, poei_tensor_file **file, poe_error *error) {
+  const poe_arg *path = poe_args_find(args, "file"), *description = poe_args_find(args, "description");
   if (path == NULL) {
     return poe_error_set(error, POE_E_USAGE, "`%s` needs `file`", args->kind);
   }
-  poe_status status = poei_tensor_file_open(path->text, file, error);
+  poei_tensor_file *opened = NULL;
+  poe_status status = poei_tensor_file_open(path->text, &opened, error);
+  if (status == POE_OK && description != NULL) {
+    status = poei_tensor_file_describe(opened, description->text, error);
+  }
+  if (status != POE_OK) {
+    poei_tensor_file_close(opened);
+    return status;
+  }
+  *file = opened;
+  return POE_OK;
+}
+
+/* Opens `file` and checks that it is of that family. */
+static poe_status network_file(const poe_args *args, const char *family, poei_tensor_file **file, poe_error *error) {
+  poe_status status = poei_network_file(args, file, error);
   return status == POE_OK ? poei_net_check_family(*file, family, error) : status;
 }
 
@@ -59,7 +74,7 @@ static poe_status network_end(const poe_args *args, poei_tensor_file *file, poe_
   if (status != POE_OK && path != NULL) {
     poe_error_at(error, NULL, path->line, path->column, path->span);
   }
-  return status;
+  return poei_family_file_status(status, error);
 }
 
 poe_status poei_network_open(const poe_args *args, const char *family, poei_net **net, double *scale,

@@ -6,9 +6,16 @@
 #include "net/heads.h"
 #include "net/net.h"
 
+/* A row of the parameter table of every family that reads poe.* metadata. */
+#define POEI_DESCRIPTION_PARAM                                                                                         \
+  {                                                                                                                    \
+    "description", POE_ARG_FILE, "", NULL,                                                                             \
+        "JSON file with the poe.* metadata of a state dict that has none: poe.family, poe.input, poe.layers, ..."      \
+  }
+
 /* Rows of a parameter table. */
 #define POEI_NETWORK_PARAMS                                                                                            \
-  {"file", POE_ARG_FILE, "", NULL, "safetensors or npz file with the network's weights"},                              \
+  {"file", POE_ARG_FILE, "", NULL, "safetensors or npz file with the network's weights"}, POEI_DESCRIPTION_PARAM,      \
       {"layers", POE_ARG_STRINGS, "", NULL, "bare state dicts: prefixes of the linear layers in order"},               \
       {"activation", POE_ARG_SYMBOL, POEI_ACTIVATION_WORDS, NULL, "bare state dicts: what stands between the layers"}, \
       {"output_activation", POE_ARG_SYMBOL, POEI_ACTIVATION_WORDS, NULL,                                               \
@@ -21,6 +28,9 @@
  * if it says one. *scale (may be NULL) is its poe.energy_scale, 1 when it has none. Errors carry the place of `file`.
  */
 poe_status poei_network_open(const poe_args *args, const char *family, poei_net **net, double *scale, poe_error *error);
+
+/* Opens `file` of the arguments, with the metadata of `description` where that is given; POE_E_USAGE without `file`. */
+poe_status poei_network_file(const poe_args *args, poei_tensor_file **file, poe_error *error);
 
 /* The same for a `classifier`, whose input has in_dim numbers; *heads is what its logits mean (released with
  * poei_heads_free), none where the file does not say. */

@@ -53,6 +53,9 @@ poe_status poei_tensor_file_require(const poei_tensor_file *file, const char *na
 const char *poei_tensor_file_metadata(const poei_tensor_file *file, const char *key);
 size_t poei_tensor_file_metadata_count(const poei_tensor_file *file);
 void poei_tensor_file_metadata_at(const poei_tensor_file *file, size_t index, const char **key, const char **value);
+/* Adds the keys of a description, a JSON object of poe.* keys in the file at `path`, to the metadata; one that is there
+ * already is replaced. On failure the file may have some of them. POE_E_FILE, _FORMAT, _MEMORY. */
+poe_status poei_tensor_file_describe(poei_tensor_file *file, const char *path, poe_error *error);
 
 /* Converts all `count` numbers of a tensor. Integers and booleans become numbers; 64-bit integers are rounded. */
 void poei_tensor_to_double(const poei_tensor *tensor, double *out);

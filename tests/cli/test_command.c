@@ -8,7 +8,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "experts/list.h"
 #include "formats/tensor_file.h"
+#include "formats/tensor_write.h"
 #include "formats/text_file.h"
 #include "tests/support/check.h"
 
@@ -87,13 +89,14 @@ static void test_unsettled(void **state) {
   static const char program[] = "var v : real\n"
                                 "var x : real[9]\n"
                                 "wide = gaussian(v | mean=0, sd=3) * gaussian(x | mean=0, sd=10)\n"
-                                "neck = formula(v, x | energy=0.5*exp(-v)*sum(x^2) - 0.005*sum(x^2) + 4.5*v)\n"
+                                "neck = formula(v, x | energy=0.5*exp(-2*abs(v))*sum(x^2) - 0.005*sum(x^2) + "
+                                "9*abs(v))\n"
                                 "funnel = wide * neck\n"
                                 "easy = gaussian(v | mean=0, sd=1) * gaussian(x | mean=0, sd=1) *\n"
                                 "       formula(v, x | energy=(v*x[0])^2 + (x[1]*x[2])^2)\n";
   static const char *const verbs[] = {"logz unsettled.poe %s --chains 2 --tol 10",
                                       "sample unsettled.poe %s --chains 2 --draws 128 --gate report",
-                                      "compare unsettled.poe %s --by neck --chains 2 --draws 128 --gate report"};
+                                      "compare unsettled.poe %s --by easy --chains 2 --draws 128 --gate report"};
   poet_temp_file("unsettled.poe", program, strlen(program));
   for (size_t i = 0; i < 3; i++) {
     char text[256];
@@ -248,9 +251,14 @@ static void test_bad_input(void **state) {
       {"check bad.poe", ABC "d = a / b\nsample(b)\nlogz(b / (a * a))\ne = d * c\n", 0, {"bad.poe:8:5: warning"}},
       {"logz bad.poe", /* what no form shows, sampling meets */
        "var x, y, z : real\na = gaussian(x, y, z | mean=0, sd=1)\n"
-       "far = a * formula(x, y, z | log_density=0.6*y^2*(1 + 1e-9*tanh(x*z)) - 0.01*log1p(x^2*z^2))\n",
+       "far = a * formula(x, y, z | log_density=0.6*y^2 - 50*(x - 0.2*y*sin(log1p(y^2)))^2 - 0.01*log1p(x^2*z^2))\n",
        4,
        {"bad.poe:3:7: error", "run away along y:", "finite integral"}},
+      {"logz bad.poe", /* or a ray */
+       "var x, y, z : real\na = gaussian(x, y, z | mean=0, sd=1)\n"
+       "far = a * formula(x, y, z | log_density=0.6*y^2*(1 + 1e-9*tanh(x*z)) - 0.01*log1p(x^2*z^2))\n",
+       2,
+       {"bad.poe:3:7: error", "along y it grows without bound", "falls off faster"}},
       {"logz bad.poe",
        "var x, y, z : real\na = gaussian(x, y, z | mean=0, sd=1)\n"
        "far = a * formula(x, y, z | log_density=sqrt(x*y*z))\n",
@@ -286,6 +294,10 @@ static void test_bad_input(void **state) {
       {"info none.safetensors", "", 3, {"none.safetensors"}},
       {"info broken.safetensors", "", 3, {"broken.safetensors"}},
       {"help nothing", "", 2, {"no help on 'nothing'"}},
+      {"help gausian", "", 2, {"no help on 'gausian'", "did you mean 'gaussian'?"}},
+      {"help decodr", "", 2, {"did you mean 'decoder'?"}},
+      {"help smaple", "", 2, {"did you mean 'sample'?"}},
+      {"help expert", "", 2, {"did you mean 'experts'?"}},
       {"sample bad.poe --method exact",
        "var x : real[3]\na = gaussian(x | mean=0, sd=1)\n"
        "b = a * formula(x | energy=x[0]^4 + x[1]^4 + x[2]^4 * x[0]^2)\n",
@@ -571,6 +583,75 @@ static void test_help(void **state) {
   expect_exit("", 2);
 }
 
+/* Every family and map is in the list with its line, and its help has every parameter of the table that the parser
+ * reads: an argument of another name is refused with the nearest of them. */
+static void test_help_experts(void **state) {
+  (void)state;
+  expect_exit("help experts", 0);
+  char *list = strdup(out_text);
+  assert_non_null(list);
+  size_t grouped = 0, all = 0;
+  for (const poei_family_group *group = poei_family_groups; group->title != NULL; group++) {
+    assert_non_null(strstr(list, group->title));
+    for (size_t i = 0; group->families[i] != NULL; i++) {
+      grouped++;
+    }
+  }
+  for (size_t i = 0; poei_families[i] != NULL; i++, all++) {
+    const poe_expert_ops *family = poei_families[i];
+    char line[64];
+    assert_non_null(strstr(list, family->doc));
+    snprintf(line, sizeof line, "help %s", family->kind);
+    expect_exit(line, 0);
+    assert_memory_equal(out_text, family->kind, strlen(family->kind));
+    for (const poe_param *p = family->params; p->name != NULL; p++) {
+      snprintf(line, sizeof line, "\n  %s", p->name);
+      assert_non_null(strstr(out_text, line));
+      assert_non_null(strstr(out_text, p->doc));
+    }
+  }
+  assert_int_equal(grouped, all);
+  for (size_t i = 0; poei_maps[i] != NULL; i++) {
+    assert_non_null(strstr(list, poei_maps[i]->doc));
+  }
+  free(list);
+}
+
+/* A state dict: info says what to write, and that is opened; over another variable it is exit code 3, with both sizes.
+ */
+static void test_info_text(void **state) {
+  (void)state;
+  const float numbers[8] = {0.5f, -1, 2, 3, 0.25f, 1, 1, 1};
+  const unsigned char *data = (const unsigned char *)numbers;
+  const poei_tensor tensors[] = {{"net.0.weight", POEI_F32, 2, {2, 3}, 6, data},
+                                 {"net.1.weight", POEI_F32, 2, {1, 2}, 2, data}};
+  poe_error error = {0};
+  check_ok(poei_safetensors_write(poet_temp_path("state.safetensors"), 2, tensors, 0, NULL, &error), error);
+  expect_exit("info state.safetensors", 0);
+  static const char *const parts[] = {"8 parameters", "32 bytes",        "net.0.weight",
+                                      "[2, 3]",       "var x : real[3]", "layers=[\"net.0\", \"net.1\"]"};
+  for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+    if (strstr(out_text, parts[i]) == NULL) {
+      fail_msg("no `%s` in: %s", parts[i], out_text);
+    }
+  }
+  static const char uses[] =
+      "a = energy(x | file=\"state.safetensors\", layers=[\"net.0\", \"net.1\"], activation=relu)\n"
+      "b = a * gaussian(x | mean=0, sd=1)\n";
+  char program[400];
+  for (int size = 3; size <= 4; size++) {
+    snprintf(program, sizeof program, "var x : real[%d]\n%s", size, uses);
+    write_text("state.poe", program);
+    expect_exit("check state.poe", size == 3 ? 0 : 3);
+  }
+  assert_non_null(strstr(err_text, "takes 3 numbers, but the variable has 4"));
+  write_text("state.json", "{\"poe.format\": 1, \"poe.family\": \"energy\", \"poe.input\": [3], \"poe.layers\": "
+                           "[{\"op\": \"linear\", \"weight\": \"net.0.weight\"}, {\"op\": \"hyena\"}]}");
+  expect_exit("info state.safetensors --description state.json", 0);
+  assert_non_null(strstr(out_text, "layers that poe does not have:\n  hyena"));
+  assert_non_null(strstr(out_text, "it cannot be opened: "));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_logz),
@@ -587,6 +668,8 @@ int main(void) {
       cmocka_unit_test(test_explain_and_verify),
       cmocka_unit_test(test_explain_text),
       cmocka_unit_test(test_help),
+      cmocka_unit_test(test_help_experts),
+      cmocka_unit_test(test_info_text),
       cmocka_unit_test(test_settings),
       cmocka_unit_test(test_full_output),
   };

@@ -38,6 +38,7 @@
   X(PREFIX_WRONG_DENSITY, prefix)                                                                                      \
   X(PREFIX_WRONG_ORDER, prefix)                                                                                        \
   X(PREFIX_IGNORES_A_STEP, prefix)                                                                                     \
+  X(PREFIX_MOVES_WHEN_ASKED, prefix)                                                                                   \
   X(PREFIX_ALLOCATES, prefix)                                                                                          \
   X(PREFIX_TAKES_MORE_SCRATCH, prefix)                                                                                 \
   X(PREFIX_KEEPS_SCRATCH, prefix)                                                                                      \

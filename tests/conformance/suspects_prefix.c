@@ -106,6 +106,7 @@ static poe_status pair_density(const void *self, void *state, size_t n, const do
     log_p[i] = at->known == 0 ? log(p[(size_t)x[i]]) : pair_next(x[i], value);
     log_p[i] += s->defect == SUSPECT_PREFIX_WRONG_DENSITY && at->known == 1 ? 0.01 : 0.0;
   }
+  at->value += s->defect == SUSPECT_PREFIX_MOVES_WHEN_ASKED ? 0.25 : 0.0; /* a carried state that goes on by itself */
   return POE_OK;
 }
 
@@ -119,11 +120,11 @@ static poe_status pair_table(const void *self, void *state, double *log_p, poe_s
 }
 
 static poe_status pair_step(const void *self, void *state, double value, poe_scratch *scratch, poe_error *error) {
-  (void)self;
   (void)scratch;
   (void)error;
   pair_state *s = state;
-  s->value = s->known == 0 ? value : s->value;
+  bool moved = ((const pair *)self)->defect == SUSPECT_PREFIX_MOVES_WHEN_ASKED;
+  s->value = s->known > 0 ? s->value : moved ? s->value + value : value;
   s->known++;
   return POE_OK;
 }

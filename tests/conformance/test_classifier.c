@@ -50,7 +50,7 @@ static void test_refused(void **state) {
   start(NULL, 0);
   refuses(POE_E_USAGE, 0, "two variables", "");
   start(NULL, 4);
-  refuses(POE_E_SHAPE, 10, "has 3 labels, but `c` has 4 values", "");
+  refuses(POE_E_FORMAT, 10, "has 3 labels, but `c` has 4 values", "");
   start(two, 2);
   refuses(POE_E_DOMAIN, 10, "has 2 heads", "\"kind\", \"big\"");
   start(two, 2);
@@ -79,7 +79,7 @@ static void test_refused(void **state) {
   poet_args_real_variable(&a, "x", 3);
   poet_args_discrete_variable(&a, "c", 1, 3);
   poet_args_text(&a, "file", POE_ARG_FILE, file(NULL));
-  refuses(POE_E_SHAPE, 10, "takes 2 numbers, but the variable has 3", "");
+  refuses(POE_E_FORMAT, 10, "takes 2 numbers, but the variable has 3", "");
 }
 
 /* Without heads, all logits are one softmax. */

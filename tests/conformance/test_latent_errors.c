@@ -142,9 +142,9 @@ static void files(void **state) {
   start_file(file_of("W", 3, 2, six, NULL, "c"));
   refuses(&poei_rbm_ops, POE_E_FORMAT, 10, "'b': there is no tensor", NULL);
   start_file(file_of("W", 2, 3, six, "b", "c"));
-  refuses(&poei_rbm_ops, POE_E_SHAPE, 10, "[3, hidden] is needed", "torch.nn.Linear");
+  refuses(&poei_rbm_ops, POE_E_FORMAT, 10, "[3, hidden] is needed", "torch.nn.Linear");
   start_file(file_of("W", 3, 2, bad, "b", "c"));
-  refuses(&poei_rbm_ops, POE_E_DOMAIN, 10, "`W` of `rbm` must be finite; number 2 is inf", "machine.npz");
+  refuses(&poei_rbm_ops, POE_E_FORMAT, 10, "`W` of `rbm` must be finite; number 2 is inf", "machine.npz");
   start_file(file_of("W", 3, 2, six, "b", "c"));
   poet_args_matrix(&a, "W", 3, 2, six);
   refuses(&poei_rbm_ops, POE_E_USAGE, 20, "either a file or numbers", NULL);

@@ -5,8 +5,11 @@ flows.py INTEROP_FLOW MODEL-FORMAT.md
 The modules below keep their weights under the names and in the layouts of the common flow libraries; their formulas are
 written here, from the papers. The reference is computed in double from weights rounded to single. Largest difference
 relative to the largest number: log-densities, gradients, noise, and draws sent back to the noise they came from, below
-1e-5 in single and 1e-10 in double (there by PyTorch too). Exit code 77 (skipped) without PyTorch.
+1e-5 in single and 1e-10 in double (there by PyTorch too). Where a random flow is bent so much that PyTorch in single is
+itself off by more than a third of that, three times its error is allowed; at least 20 flows must meet 1e-5 without.
+Exit code 77 (skipped) without PyTorch.
 """
+import copy
 import json
 import math
 import os
@@ -132,6 +135,7 @@ SCALES = {
     "sigmoid": (lambda r: torch.log(torch.sigmoid(r + 2.0) + 1e-3), {"scale": "sigmoid", "offset": 2, "eps": 1e-3}),
     "softplus": (lambda r: torch.log(F.softplus(r) + 1e-3), {"scale": "softplus", "eps": 1e-3}),
     "soft": (lambda r: r / (1 + abs(r / math.log(1e-3))), {"scale": "soft"}),
+    "atan": (lambda r: 1.25 * torch.atan(r), {"scale": "atan", "limit": 1.25}),
 }
 
 
@@ -474,7 +478,15 @@ def flows(rng):
 
 def difference(ours, theirs):
     assert np.abs(theirs).max() > 0.0  # else the comparison says nothing
-    return float(np.abs(ours - theirs).max() / max(1.0, np.abs(theirs).max()))
+    return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
+
+
+def error_of_single(flow, x, log_p, gradient):
+    """How far PyTorch is off in single precision."""
+    flow, at = copy.deepcopy(flow).float(), torch.tensor(x, dtype=torch.float32, requires_grad=True)
+    ours, _ = flow(at)
+    (slope,) = torch.autograd.grad(ours.sum(), at)
+    return max(difference(ours.detach().double().numpy(), log_p), difference(slope.double().numpy(), gradient))
 
 
 def check(name, flow, folder, rng):
@@ -507,9 +519,11 @@ def check(name, flow, folder, rng):
         if word == "double":
             parts.append(difference(back, out["from"]))
         worst[word] = max(parts)
-    good = all(worst[w] <= TOLERANCE[w] for w in worst)
-    print(f"{'ok  ' if good else 'FAIL'} {name}: single {worst['single']:.1e}, double {worst['double']:.1e}")
-    return good
+    own = error_of_single(flow, x, log_p.detach().numpy(), gradient.numpy())
+    good = worst["single"] <= max(TOLERANCE["single"], 3 * own) and worst["double"] <= TOLERANCE["double"]
+    print(f"{'ok  ' if good else 'FAIL'} {name}: single {worst['single']:.1e} (PyTorch's own {own:.1e}), "
+          f"double {worst['double']:.1e}")
+    return good, good and worst["single"] <= TOLERANCE["single"]
 
 
 def main():
@@ -517,8 +531,9 @@ def main():
     torch.set_num_threads(1)
     rng = np.random.default_rng(11)
     with tempfile.TemporaryDirectory() as folder:
-        good = [check(name, flow, folder, rng) for name, flow in flows(rng)]
-    sys.exit(0 if all(good) else 1)
+        good, flat = zip(*[check(name, flow, folder, rng) for name, flow in flows(rng)])
+    print(f"{sum(flat)} of {len(flat)} flows within {TOLERANCE['single']:g} in single")
+    sys.exit(0 if all(good) and sum(flat) >= 20 else 1)
 
 
 main()
