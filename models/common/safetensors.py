@@ -65,15 +65,24 @@ class Program:
         self.family = self.metadata["poe.family"]
 
     def __call__(self, x):
+        return self.layers_of(self.layers, x)
+
+    def layers_of(self, layers, x):
         import torch.nn.functional as F
 
-        for layer in self.layers:
+        for layer in layers:
             op = layer["op"]
             weight, bias = (self.tensors.get(layer.get(k)) for k in ("weight", "bias"))
             if op == "linear":
                 x = F.linear(x.flatten(1), weight, bias)
             elif op == "conv2d":
-                x = F.conv2d(x, weight, bias, stride=layer.get("stride", 1), padding=layer.get("padding", 0))
+                spread = (layer.get("stride", 1), layer.get("padding", 0), layer.get("dilation", 1))
+                x = F.conv2d(x, weight, bias, *spread)
+            elif op == "batch_norm":
+                mean, var = (self.tensors[layer[k]] for k in ("running_mean", "running_var"))
+                x = F.batch_norm(x, mean, var, weight, bias, eps=layer["eps"])
+            elif op == "residual":
+                x = x + self.layers_of(layer["layers"], x)
             elif op == "reshape":
                 x = x.reshape(x.shape[0], *layer["shape"])
             elif op == "flatten":
