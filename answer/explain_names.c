@@ -296,8 +296,9 @@ static bool put_known(const poei_teller *t, writing *w, const poe_expert *expert
     put(w, "%s", node->name);
   } else {
     put_call(w, node->text);
-    put(w, "%s%s", t->steps && mention->step != NULL ? " at " : "",
-        t->steps && mention->step != NULL ? mention->step : "");
+    if (t->steps && mention->step != NULL && fits(mention, ids)) { /* elsewhere it was made at another step */
+      put(w, " at %s", mention->step);
+    }
   }
   return true;
 }

@@ -88,7 +88,8 @@ static poe_status plan_blocks(const poei_chooser *choose, const poei_parts *part
 poe_status poei_route_blocks(const poei_chooser *choose, bool *done, poe_error *error) {
   double constant;
   const poe_expert *inner = poei_strip(choose->plan->expert, &constant);
-  if (poei_node_kind_of(inner) != POEI_NODE_product) {
+  poei_node_kind kind = poei_node_kind_of(inner);
+  if (kind != POEI_NODE_product && kind != POEI_NODE_plate) {
     return POE_OK;
   }
   poei_parts parts;
@@ -97,6 +98,11 @@ poe_status poei_route_blocks(const poei_chooser *choose, bool *done, poe_error *
     return status;
   }
   parts.constant += constant;
+  status = poei_parts_cut(&parts, error);
+  if (status != POE_OK) {
+    poei_parts_free(&parts);
+    return status;
+  }
   size_t *group = poei_alloc(parts.n, sizeof *group), *owner = poei_alloc(parts.dim, sizeof *owner), count = 0;
   status = group == NULL || owner == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory")
                                           : poei_parts_groups(&parts, NULL, group, owner, &count, error);

@@ -68,6 +68,8 @@ poe_status poei_place(const poe_expert *expert, size_t dim, const size_t *index,
  * group[n] in 0..count-1, SIZE_MAX for others. owner[dim]: the group of each coordinate, SIZE_MAX for none. */
 poe_status poei_parts_groups(const poei_parts *parts, const unsigned char *member, size_t *group, size_t *owner,
                              size_t *count, poe_error *error);
+/* Cuts plates whose sets fall into several groups along them: a plate, or its expert, for each (plates.c). */
+poe_status poei_parts_cut(poei_parts *parts, poe_error *error);
 /* The factors of one group over their own coordinates, index[dim of *out] in ascending order (owned by the caller). */
 poe_status poei_parts_group(const poei_parts *parts, const size_t *group, size_t which, poei_parts *out, size_t **index,
                             poe_error *error);

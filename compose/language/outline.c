@@ -226,8 +226,11 @@ typedef struct grouping {
 
 static bool same_group(const poei_term *term, size_t a, size_t b) {
   const poei_term *x = term->children[a], *y = term->children[b];
-  return !x->name && !y->name && x->kind == y->kind && x->syntax == y->syntax && x->n == y->n && x->count == y->count &&
-         term->factor && term->factor[a] == term->factor[b];
+  if (x->name || y->name || x->kind != y->kind || x->syntax != y->syntax || x->n != y->n || x->count != y->count ||
+      !term->factor || term->factor[a] != term->factor[b]) {
+    return false;
+  }
+  return x->kind != POEI_TERM_PLATE || x->children[0]->syntax == y->children[0]->syntax; /* both of one comprehension */
 }
 
 /* Groups in the order of their first child; one is found again while it is among the latest. */

@@ -414,6 +414,7 @@ poei_term *poei_term_plate(poei_checker *checker, const poei_syntax *syntax, poe
   if (!term || !ids) {
     return NULL;
   }
+  child->step = NULL; /* it stands for those of all steps */
   term->count = count;
   term->index = index;
   term->size = child->size * count;
