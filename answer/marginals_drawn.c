@@ -58,6 +58,9 @@ typedef struct drawing {
   poei_drawn_marginals *out;
 } drawing;
 
+/* By how much probabilities differ that are equal but for rounding. */
+#define ROUNDED 1e-12
+
 /* The mean of a series of the draws, stride apart, and its standard error. */
 static poe_status take_mean(const drawing *run, const double *x, size_t stride, size_t at, poe_error *error) {
   const poei_draws *draws = &run->sampling->draws;
@@ -71,15 +74,16 @@ static poe_status take_mean(const drawing *run, const double *x, size_t stride, 
     square += off * off;
   }
   run->out->m.p[at] = mean;
-  if (square == 0.0 || n < 2) {
-    run->out->std_error[at] = n < 2 ? NAN : 0.0;
+  double sd = n < 2 ? NAN : sqrt(square / (double)(n - 1));
+  if (!(sd > ROUNDED)) { /* the same in all draws: such a series has no autocorrelation */
+    run->out->std_error[at] = sd;
     return POE_OK;
   }
   poe_status status = POE_OK;
   if (!run->sampling->exact) {
     status = poei_ess_mean((poei_series){x, draws->chains, draws->draws, draws->draws * stride, stride}, &ess, error);
   }
-  run->out->std_error[at] = sqrt(square / (double)(n - 1) / ess);
+  run->out->std_error[at] = sd / sqrt(ess);
   return status;
 }
 

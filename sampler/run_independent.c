@@ -1,7 +1,8 @@
 /* Independence Metropolis-Hastings in bulk (run.h).
  *
- * Proposals come in blocks of all chains' next steps. The one of chain c at step s is drawn at (key of the seed, c, s)
- * and decided on at a child of that address, so that neither blocks nor threads change a bit. Invariant: a step
+ * Proposals come in blocks of all chains' next steps. The one of chain c at step s is drawn and decided on at two
+ * children of the address (key of the seed, c, s), so that neither blocks nor threads change a bit: experts draw from
+ * children of what they get, so that a decision at one of these would read a proposal's own numbers. Invariant: a step
  * allocates nothing. */
 #include <math.h>
 #include <string.h>
@@ -62,9 +63,9 @@ static poe_status independent_create(independent_run *run, poe_error *error) {
   return poei_workers_create(o->pool, draw > value ? draw : value, &run->workers, error);
 }
 
-/* Where chain c draws its proposal of a step. */
-static poe_rng independent_address(const independent_run *run, size_t chain, size_t step) {
-  poe_rng at = run->root;
+/* Where a chain draws its proposal of a step (POEI_SITE_PROPOSAL) or decides on it (POEI_SITE_ACCEPT). */
+static poe_rng independent_address(const independent_run *run, uint32_t use, size_t chain, size_t step) {
+  poe_rng at = poe_rng_child(run->root, use);
   at.chain = (uint32_t)chain;
   at.step = (uint32_t)step;
   return at;
@@ -77,7 +78,8 @@ static poe_status independent_task(void *context, size_t tile, poe_scratch *scra
   size_t n = rows - begin < POEI_TILE ? rows - begin : POEI_TILE;
   poe_rng at[POEI_TILE];
   for (size_t i = 0; i < n; i++) {
-    at[i] = independent_address(run, (begin + i) / run->steps, run->first + (begin + i) % run->steps);
+    at[i] =
+        independent_address(run, POEI_SITE_PROPOSAL, (begin + i) / run->steps, run->first + (begin + i) % run->steps);
   }
   double *y = run->y + begin * d;
   size_t mark = poe_scratch_mark(scratch);
@@ -123,7 +125,7 @@ static double independent_decide(independent_run *run, size_t c, size_t step, si
     return 0.0;
   }
   probability = there < here ? exp(there - here) : 1.0;
-  poe_stream stream = poe_stream_open(poe_rng_child(independent_address(run, c, step), POEI_SITE_ACCEPT));
+  poe_stream stream = poe_stream_open(independent_address(run, POEI_SITE_ACCEPT, c, step));
   if (poe_stream_uniform(&stream) < probability) {
     memcpy(run->x + c * run->d, run->y + row * run->d, run->d * sizeof *run->x);
     run->log_x[c] = there;

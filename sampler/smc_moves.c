@@ -202,15 +202,21 @@ static poe_status smc_memory(poei_smc *smc, double *most, poe_error *error) {
 
 /* ---- moves ---- */
 
+/* The addresses of kernel k's turn at rows first .. first + n: each has its own, as what an earlier one accepted by
+ * says where the state is, and the next must not decide by the same numbers. */
+static void smc_addresses(poei_smc *smc, size_t k, size_t first, size_t n) {
+  poe_rng root = poe_rng_child(smc->root, POEI_SMC_KEY_MOVE);
+  root = k < smc->n_also ? poe_rng_child(root, (uint32_t)(POEI_SITE_VALUE + k)) : root;
+  for (size_t i = first; i < first + n; i++) {
+    smc->at[i] = root;
+    smc->at[i].chain = (uint32_t)i;
+    smc->at[i].step = (uint32_t)smc->steps;
+  }
+}
+
 static poe_status smc_task_move(void *context, size_t index, poe_scratch *scratch, poe_error *error) {
   poei_smc *smc = context;
   size_t first, n = poei_smc_tile_rows(smc, index, &first), d = smc->d;
-  poe_rng root = poe_rng_child(smc->root, POEI_SMC_KEY_MOVE);
-  for (size_t i = 0; i < n; i++) {
-    smc->at[first + i] = root;
-    smc->at[first + i].chain = (uint32_t)(first + i);
-    smc->at[first + i].step = (uint32_t)smc->steps;
-  }
   poei_tile tile = {
       .n = n,
       .d = d,
@@ -225,6 +231,7 @@ static poe_status smc_task_move(void *context, size_t index, poe_scratch *scratc
   poe_status status = POE_OK;
   for (size_t k = 0; k <= smc->n_also && status == POE_OK; k++) {
     const poei_kernel *kernel = k < smc->n_also ? smc->also[k] : smc->kernel;
+    smc_addresses(smc, k, first, n);
     status = kernel->step(&smc->density, &smc->settings, &tile, &smc->densities[index], &smc->gradients[index], scratch,
                           error);
   }

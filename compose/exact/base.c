@@ -8,15 +8,11 @@
  * each other: the base has its means and independent coordinates on the same box, wide enough that target / base is
  * bounded (else rare particles would carry the answer), and rest = target / base. Then: uniform densities on simplices;
  * factors with an exponent below 1, of which the rest then has a negative power. Last, where some coordinates are
- * discrete: whatever can be drawn, and a uniform density over the other coordinates, if these are bounded.
- *
- * A proposal that somebody names comes first; the coordinates that it leaves are covered in the same way.
- */
+ * discrete, what can be drawn and uniform densities elsewhere (base_filled.c). */
 #include <math.h>
-#include <stdint.h>
 #include <string.h>
 
-#include "compose/exact/routes.h"
+#include "compose/exact/base_parts.h"
 #include "compose/exact/sparse_gaussian.h"
 #include "compose/exact/truncated.h"
 #include "compose/nodes/sticks.h"
@@ -24,7 +20,6 @@
 #include "core/linalg.h"
 #include "experts/dirichlet.h"
 #include "experts/form.h"
-#include "experts/natural.h"
 
 void poei_base_free(poei_base *base) {
   poe_expert_release(base->base);
@@ -74,20 +69,15 @@ static double sharpness(const poe_expert *expert) {
   return value;
 }
 
-typedef struct candidate {
-  size_t part, size;
-  double sharpness;
-} candidate;
-
 /* Larger factors first, then narrower ones, then in the order written. */
-static bool precedes(const candidate *a, const candidate *b) {
+static bool precedes(const poei_base_candidate *a, const poei_base_candidate *b) {
   if (a->size != b->size) {
     return a->size > b->size;
   }
   return a->sharpness != b->sharpness ? a->sharpness > b->sharpness : a->part < b->part;
 }
 
-static size_t list_candidates(const poei_parts *parts, double least, candidate *list) {
+size_t poei_base_list(const poei_parts *parts, double least, poei_base_candidate *list) {
   size_t n = 0;
   for (size_t i = 0; i < parts->n; i++) {
     const poei_part *part = &parts->item[i];
@@ -96,7 +86,7 @@ static size_t list_candidates(const poei_parts *parts, double least, candidate *
         !poei_expert_known_log_z(part->expert, &log_z)) {
       continue;
     }
-    candidate own = {i, part->n, sharpness(part->expert)};
+    poei_base_candidate own = {i, part->n, sharpness(part->expert)};
     size_t at = n++;
     for (; at > 0 && precedes(&own, &list[at - 1]); at--) {
       list[at] = list[at - 1];
@@ -106,14 +96,8 @@ static size_t list_candidates(const poei_parts *parts, double least, candidate *
   return n;
 }
 
-/* The exponent that a drawable factor must have: more than none of it, or at least one whole. */
-#define BASE_SOME 0x1p-20
-#define BASE_WHOLE 1.0
-
-/* Takes candidates in order, beginning with `first`, while they are disjoint; true when they cover everything.
- * chosen[parts], taken[dim]. */
-static bool cover(const poei_parts *parts, const candidate *list, size_t n, size_t first, unsigned char *chosen,
-                  unsigned char *taken) {
+bool poei_base_cover(const poei_parts *parts, const poei_base_candidate *list, size_t n, size_t first,
+                     unsigned char *chosen, unsigned char *taken) {
   memset(chosen, 0, parts->n);
   memset(taken, 0, parts->dim);
   size_t covered = 0;
@@ -135,9 +119,8 @@ static bool cover(const poei_parts *parts, const candidate *list, size_t n, size
   return covered == parts->dim;
 }
 
-/* The factors marked in chosen[] as base, what is left as rest. */
-static poe_status split(const poei_parts *parts, const unsigned char *chosen, double constant, const char *choice,
-                        poei_base *found, poe_error *error) {
+poe_status poei_base_split(const poei_parts *parts, const unsigned char *chosen, double constant, const char *choice,
+                           poei_base *found, poe_error *error) {
   poei_parts base = {.dim = parts->dim}, rest = {.dim = parts->dim, .constant = parts->constant + constant};
   poe_status status = POE_OK;
   found->log_z = 0.0;
@@ -173,7 +156,7 @@ static poe_status split(const poei_parts *parts, const unsigned char *chosen, do
 }
 
 /* Why the candidate list[first] was taken, where others would have served alone. */
-static const char *choice_among(const poei_parts *parts, const candidate *list, size_t n, size_t first) {
+static const char *choice_among(const poei_parts *parts, const poei_base_candidate *list, size_t n, size_t first) {
   bool others = false, alike = true;
   for (size_t k = 0; k < n; k++) {
     if (k != first && list[k].size == parts->dim) {
@@ -186,18 +169,18 @@ static const char *choice_among(const poei_parts *parts, const candidate *list, 
                                                   : ", the narrowest of several";
 }
 
-static poe_status find_cover(const poei_parts *parts, double least, double constant, poei_base *found,
-                             poe_error *error) {
-  candidate *list = poei_alloc(parts->n, sizeof *list);
+poe_status poei_base_cover_find(const poei_parts *parts, double least, double constant, poei_base *found,
+                                poe_error *error) {
+  poei_base_candidate *list = poei_alloc(parts->n, sizeof *list);
   unsigned char *chosen = poei_alloc(parts->n, 1), *taken = poei_alloc(parts->dim, 1);
   poe_status status = POE_OK;
   if (list == NULL || chosen == NULL || taken == NULL) {
     status = poe_error_set(error, POE_E_MEMORY, "out of memory");
   } else {
-    size_t n = list_candidates(parts, least, list);
+    size_t n = poei_base_list(parts, least, list);
     for (size_t first = 0; first < n && found->base == NULL && status == POE_OK; first++) {
-      if (cover(parts, list, n, first, chosen, taken)) {
-        status = split(parts, chosen, constant, choice_among(parts, list, n, first), found, error);
+      if (poei_base_cover(parts, list, n, first, chosen, taken)) {
+        status = poei_base_split(parts, chosen, constant, choice_among(parts, list, n, first), found, error);
       }
     }
   }
@@ -399,77 +382,6 @@ static poe_status add_simplices(const poe_traits *traits, poei_parts *parts, dou
   return status;
 }
 
-/* The constant 1 over coordinates index[n] of the target's as one more factor, drawn uniformly. *bounded is false, and
- * nothing has changed, when one of them has no ends. */
-static poe_status add_uniform(const poe_traits *traits, size_t n, const size_t *index, poei_parts *parts, bool *bounded,
-                              poe_error *error) {
-  poei_natural_coordinate *one = poei_calloc(n, sizeof *one);
-  poe_expert *uniform = NULL;
-  poe_status status = one == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory") : POE_OK;
-  *bounded = true;
-  for (size_t k = 0; k < n && status == POE_OK; k++) {
-    const poe_support *support = &traits->support[index[k]];
-    bool known = support->kind == POE_DISCRETE || support->kind == POE_CONTINUOUS;
-    *bounded = *bounded && known && isfinite(support->low) && isfinite(support->high);
-    one[k].support = *support;
-  }
-  if (status == POE_OK && *bounded) {
-    status = poei_natural_create(n, one, 0.0, &uniform, error);
-  }
-  if (status == POE_OK && *bounded) {
-    status = poei_parts_add(parts, uniform, n, index, 1.0, error);
-  }
-  poe_expert_release(uniform);
-  poei_free(one);
-  return status;
-}
-
-/* For targets with discrete coordinates: what can be drawn, in order, and uniform densities elsewhere. */
-static poe_status find_filled(const poe_traits *traits, poei_parts *parts, double constant, poei_base *found,
-                              poe_error *error) {
-  bool discrete = false, bounded = false;
-  for (size_t j = 0; j < traits->dim; j++) {
-    discrete = discrete || traits->support[j].kind == POE_DISCRETE;
-  }
-  if (!discrete) {
-    return POE_OK;
-  }
-  candidate *list = poei_alloc(parts->n, sizeof *list);
-  unsigned char *chosen = poei_alloc(parts->n, 1), *taken = poei_calloc(parts->dim, 1);
-  size_t *index = poei_alloc(parts->dim, sizeof *index), n = 0;
-  poe_status status = list == NULL || chosen == NULL || taken == NULL || index == NULL
-                          ? poe_error_set(error, POE_E_MEMORY, "out of memory")
-                          : POE_OK;
-  if (status == POE_OK) {
-    size_t candidates = list_candidates(parts, BASE_SOME, list);
-    if (candidates > 0) {
-      cover(parts, list, candidates, 0, chosen, taken);
-    }
-    for (size_t j = 0; j < parts->dim; j++) {
-      if (!taken[j]) {
-        index[n++] = j;
-      }
-    }
-    status = add_uniform(traits, n, index, parts, &bounded, error);
-  }
-  if (status == POE_OK && bounded) {
-    status = find_cover(parts, BASE_SOME, constant, found, error);
-  }
-  if (status == POE_OK && found->base != NULL) {
-    poei_free(found->why);
-    found->why = n == parts->dim
-                     ? poei_strdup("a uniform density: no factor can be drawn exactly")
-                     : poei_format("what can be drawn exactly of %zu coordinates, uniform over the other %zu",
-                                   parts->dim - n, n);
-    status = found->why == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory") : POE_OK;
-  }
-  poei_free(list);
-  poei_free(chosen);
-  poei_free(taken);
-  poei_free(index);
-  return status;
-}
-
 /* ---- all of it ---- */
 
 /* What is left to try when no whole factors cover the target. */
@@ -484,14 +396,14 @@ static poe_status find_less(const poe_expert *target, poei_parts *parts, double 
   if (status == POE_OK && found->base == NULL) {
     status = add_simplices(traits, parts, &constant, &some, error);
     if (status == POE_OK && some) {
-      status = find_cover(parts, BASE_WHOLE, constant, found, error);
+      status = poei_base_cover_find(parts, POEI_BASE_WHOLE, constant, found, error);
     }
   }
   if (status == POE_OK && found->base == NULL) {
-    status = find_cover(parts, BASE_SOME, constant, found, error);
+    status = poei_base_cover_find(parts, POEI_BASE_SOME, constant, found, error);
   }
   if (status == POE_OK && found->base == NULL) {
-    status = find_filled(traits, parts, constant, found, error);
+    status = poei_base_fill(traits, parts, constant, found, error);
   }
   return status;
 }
@@ -503,85 +415,17 @@ poe_status poei_base_find(const poe_expert *target, poei_base *found, poe_error 
   poei_parts parts = {0};
   poe_status status = poei_parts_open(inner, POEI_OPEN_SURFACE, &parts, NULL, error);
   if (status == POE_OK) {
-    status = find_cover(&parts, BASE_WHOLE, constant, found, error);
+    status = poei_base_cover_find(&parts, POEI_BASE_WHOLE, constant, found, error);
     if (status == POE_OK && found->base == NULL) { /* look deeper: normalised products inside the product */
       poei_parts_free(&parts);
       status = poei_parts_open(inner, POEI_OPEN_ALL, &parts, NULL, error);
       if (status == POE_OK) {
-        status = find_cover(&parts, BASE_WHOLE, constant, found, error);
+        status = poei_base_cover_find(&parts, POEI_BASE_WHOLE, constant, found, error);
       }
     }
     if (status == POE_OK && found->base == NULL) {
       status = find_less(target, &parts, constant, found, error);
     }
-  }
-  poei_parts_free(&parts);
-  if (status != POE_OK) {
-    poei_base_free(found);
-  }
-  return status;
-}
-
-/* The factors of `parts` that cover what a proposal leaves, which is the last of them: list[n] without those that it
- * overlaps, the proposal first. */
-static size_t list_beside(const poei_parts *parts, candidate *list) {
-  poei_parts others = *parts;
-  others.n--;
-  size_t n = list_candidates(&others, BASE_SOME, list + 1);
-  list[0] = (candidate){others.n, parts->item[others.n].n, 0.0};
-  return n + 1;
-}
-
-static poe_status split_around(const poe_traits *traits, poei_parts *parts, double constant, poei_base *found,
-                               poe_error *error) {
-  candidate *list = poei_alloc(parts->n + 1, sizeof *list);
-  unsigned char *chosen = poei_calloc(parts->n + 2, 1), *taken = poei_calloc(parts->dim, 1);
-  size_t *index = poei_alloc(parts->dim, sizeof *index), n = 0, own = parts->n - 1;
-  poe_status status = list == NULL || chosen == NULL || taken == NULL || index == NULL
-                          ? poe_error_set(error, POE_E_MEMORY, "out of memory")
-                          : POE_OK;
-  bool covered = status == POE_OK && cover(parts, list, list_beside(parts, list), 0, chosen, taken);
-  for (size_t j = 0; j < parts->dim && status == POE_OK && !covered; j++) {
-    if (!taken[j]) {
-      index[n++] = j;
-    }
-  }
-  if (status == POE_OK && !covered) {
-    status = add_uniform(traits, n, index, parts, &covered, error);
-    chosen[own + 1] = covered; /* the constant 1 */
-  }
-  if (status == POE_OK && covered) { /* what the base takes of the proposal the target does not have */
-    const poei_part *proposal = &parts->item[own];
-    status = poei_parts_add(parts, proposal->expert, proposal->n, proposal->index, -1.0, error);
-  }
-  if (status == POE_OK && covered) {
-    status = split(parts, chosen, constant, "", found, error);
-  }
-  poei_free(list);
-  poei_free(chosen);
-  poei_free(taken);
-  poei_free(index);
-  return status;
-}
-
-poe_status poei_base_around(const poe_expert *target, const poei_proposal *proposal, poei_base *found,
-                            poe_error *error) {
-  *found = (poei_base){0};
-  double constant;
-  const poe_expert *inner = poei_strip(target, &constant);
-  poei_parts parts = {0};
-  size_t n = poe_expert_traits(proposal->expert)->dim;
-  poe_status status = poei_parts_open(inner, POEI_OPEN_ALL, &parts, NULL, error);
-  if (status == POE_OK) {
-    status = poei_parts_add(&parts, proposal->expert, n, proposal->index, 1.0, error);
-  }
-  if (status == POE_OK) {
-    status = split_around(poe_expert_traits(target), &parts, constant, found, error);
-  }
-  if (status == POE_OK && found->base != NULL) {
-    poei_free(found->why);
-    found->why = poei_format("`%s`, as asked", proposal->name);
-    status = found->why == NULL ? poe_error_set(error, POE_E_MEMORY, "out of memory") : POE_OK;
   }
   poei_parts_free(&parts);
   if (status != POE_OK) {

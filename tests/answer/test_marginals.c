@@ -224,6 +224,34 @@ static void averages_know_their_errors(void **state) {
   assert_true(poei_chi_square_tail(chi, 20.0) < 1.0 - 1e-4);
 }
 
+/* What the continuous variables say nothing about is the same at every draw but for rounding: its error is that, and a
+ * number. */
+static void what_does_not_vary_has_no_error(void **state) {
+  static const double weight[3] = {2.843, 2.136, 0.945};
+  (void)state;
+  static const char text[] =
+      "var a : binary\nvar b, c, d, e : int(3)\nvar x : real\n"
+      "f0 = formula(x, d | energy=0.825*(x + 0.133*d)^2/2) * formula(x, b | energy=0.757*(x + 0.651*b)^2/2) * "
+      "formula(x, a | energy=0.828*(x + 0.709*a)^2/2) * gaussian(x | mean=0.959, sd=1.639)\n"
+      "f1 = formula(x, e | log_density=0.3*cos(x)*e) * gaussian(x | mean=-0.247, sd=1.004)\n"
+      "t = f0 * f1 * table(c | p=[2.843, 2.136, 0.945]) * gaussian(x | mean=1.044, sd=1.023) given a = 0\n";
+  fixture f;
+  fixture_action a;
+  poe_error error = {0};
+  fixture_open(&f, "constant.poe", text, 0);
+  f.session.no_rewrite = true;
+  json_t *r = fixture_perform(&f, poei_answer_marginals, fixture_act(&a, "marginals", "t", NULL), POE_OK, &error);
+  const json_t *p = json_object_get(json_object_get(r, "marginals"), "c");
+  const json_t *se = json_object_get(json_object_get(r, "std_error"), "c");
+  assert_string_equal(json_string_value(json_object_get(r, "method")), "Rao-Blackwellised over draws");
+  for (size_t v = 0; v < 3; v++) {
+    check_close(item(p, v), weight[v] / 5.924, 1e-12, 0.0);
+    assert_true(json_is_number(json_array_get(se, v)) && item(se, v) <= 1e-12);
+  }
+  json_decref(r);
+  fixture_close(&f);
+}
+
 /* log of the integral of exp(-energy) over [-12, 12] by Simpson's rule. */
 static double log_integral(double (*energy)(double x, double s), double s) {
   double sum = 0.0, h = 0.001;
@@ -459,6 +487,7 @@ int main(void) {
       cmocka_unit_test(mixed_targets_are_drawn),
       cmocka_unit_test(marginals_are_drawn_through_their_joint),
       cmocka_unit_test(averages_know_their_errors),
+      cmocka_unit_test(what_does_not_vary_has_no_error),
       cmocka_unit_test(a_chain_beside_one_coordinate),
       cmocka_unit_test(a_chain_with_emissions),
       cmocka_unit_test(a_chain_with_joined_emissions),

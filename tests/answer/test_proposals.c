@@ -1,7 +1,7 @@
 /* Experts that can be drawn as proposals of imh and as the start of smc, for continuous, discrete and mixed targets:
  * log Z and moments against enumeration, sums and quadrature; gibbs; proposals by name; what is told of their trust.
  *
- * False alarms: means are compared at 5 of their standard errors (6e-7 each, some 250 of them), estimates of log Z at 5
+ * False alarms: means are compared at 5 of their standard errors (6e-7 each, some 260 of them), estimates of log Z at 5
  * of theirs; where a run's gate must pass, a correct one fails it in less than 1 % of runs, with seeds that are fixed.
  */
 #include <math.h>
@@ -383,6 +383,49 @@ static void test_jacobians(void **state) {
   fixture_close(&f);
 }
 
+/* ---- proposals that draw from children of their address ---- */
+
+/* A decision that reads the numbers a factor or a component was drawn with is no decision: the share of
+ * draws of `t` by proposals from `from` whose first and last coordinates are positive, against the truth. */
+static void check_decisions(const char *program, double truth) {
+  fixture f;
+  poei_solved solved;
+  poei_plan *plan = NULL;
+  poe_error error = {0};
+  fixture_open(&f, "decisions.poe", program, 1);
+  check_ok(poei_solve(&f.session, "t", &solved, &error), error);
+  check_ok(poei_propose(&f.session, &solved, "from", &plan, &error), error);
+  for (uint64_t seed = 1; seed <= 3; seed++) {
+    poei_sampling sampling;
+    poei_run_options options = options_of(&f, 5000, seed);
+    check_ok(poei_draw(&f.session, plan, "imh", &options, NULL, 0, &sampling, &error), error);
+    poei_draws *draws = &sampling.draws;
+    size_t n = draws->chains * draws->draws, d = draws->dim;
+    for (size_t i = 0; i < n; i++) {
+      draws->x[i * d] = draws->x[i * d] > 0.0 && draws->x[i * d + d - 1] > 0.0;
+    }
+    poei_summary s;
+    check_ok(poei_summarise((poei_series){draws->x, draws->chains, draws->draws, draws->draws * d, d}, &s, &error),
+             error);
+    check_close(s.mean, truth, 5.0 * s.mcse_mean, 0.0);
+    poei_sampling_free(&sampling);
+  }
+  poei_plan_destroy(plan);
+  poei_solved_free(&solved);
+  fixture_close(&f);
+}
+
+static void test_decisions(void **state) {
+  (void)state;
+  check_decisions("var a, b : binary\nfrom = bernoulli(a | p=0.5) * bernoulli(b | p=0.5)\n"
+                  "t = from * table(a, b | p=[[1, 2], [3, 1]])\n",
+                  1.0 / 7.0);
+  /* P(x > 0): (N(-1, 1) + N(1, 1))/2 times 1/4 below 0 and 1 above */
+  check_decisions("var x : real\nfrom = 0.5*gaussian(x | mean=-1, sd=1) + 0.5*gaussian(x | mean=1, sd=1)\n"
+                  "t = from * formula(x | energy=log(4)*sigmoid(-1e9*x))\n",
+                  0.8);
+}
+
 /* ---- proposals by name, and what is said of them ---- */
 
 static const char named[] =
@@ -469,6 +512,7 @@ int main(void) {
       cmocka_unit_test(test_coupled),
       cmocka_unit_test(test_two_flows),
       cmocka_unit_test(test_jacobians),
+      cmocka_unit_test(test_decisions),
       cmocka_unit_test(test_named),
       cmocka_unit_test(test_alarms),
   };

@@ -1,5 +1,6 @@
 /* Marginals and profiles over discrete latent coordinates in programs: an HMM's profile against a Viterbi recursion
- * written here, whole discrete programs against enumeration of the tree as written, the best points of a profile. */
+ * written here, whole discrete programs and their draws against enumeration of the tree as written, the best points of
+ * a profile. */
 #include <math.h>
 #include <string.h>
 
@@ -153,12 +154,12 @@ static void profiles_of_chains_are_viterbi(void **state) {
 
 /* ---- whole programs of discrete coordinates ---- */
 
-/* Over x[0..5], the first two ternary: profile^1.5, marginal at beta 2 as a divisor to the power 0.5, marginal to the
+/* Over x[0..5], the first two ternary: profile^power, marginal at beta 2 as a divisor to the power 0.5, marginal to the
  * power 0.6, and tables. Their latent coordinates are few, so that the tree as written goes through all of them. */
-static const poe_expert *program(tree *t, poe_stream *stream, const poe_expert *hidden) {
+static const poe_expert *program(tree *t, poe_stream *stream, const poe_expert *hidden, double power) {
   enum { FREE = 6, LATENT = 5 };
   const poe_expert *part[8];
-  const double exponent[8] = {1.5, -0.5, 0.6, 1.0, 1.0, 1.0, 1.0, 1.0}, beta[3] = {INFINITY, 2.0, 1.0};
+  const double exponent[8] = {power, -0.5, 0.6, 1.0, 1.0, 1.0, 1.0, 1.0}, beta[3] = {INFINITY, 2.0, 1.0};
   const size_t k[FREE] = {3, 3, 2, 2, 2, 2};
   for (size_t m = 0; m < 3; m++) {
     const poe_expert *own[8];
@@ -199,7 +200,7 @@ static void whole_programs_are_eliminated(void **state) {
   poe_expert *hidden = hmm(5);
   for (int instance = 0; instance < 8; instance++) {
     tree t = {0};
-    const poe_expert *target = program(&t, &stream, hidden);
+    const poe_expert *target = program(&t, &stream, hidden, 1.5);
     tree_check(&t);
     size_t states = states_of(target), index[6], found = 0;
     double value[144], p[14] = {0}, x[18], level[3], best[3] = {-INFINITY, -INFINITY, -INFINITY};
@@ -242,6 +243,84 @@ static void whole_programs_are_eliminated(void **state) {
     for (size_t k = 0; k < 3; k++) {
       check_close(level[k], best[k], 1e-9, 0.0);
       check_close(tree_value(target, x + 6 * k), best[k], 1e-9, 0.0);
+    }
+    poei_plan_destroy(plan);
+    tree_free(&t);
+  }
+  poe_expert_release(hidden);
+}
+
+/* x[n, d]: draws at the chains 0 .. n - 1. */
+static void draw(const poe_expert *sampler, size_t n, uint64_t seed, double *x) {
+  enum { TILE = 64 };
+  size_t d = poe_expert_traits(sampler)->dim;
+  poe_error error = {0};
+  poe_scratch *scratch = poe_scratch_create(poe_expert_scratch(sampler, POE_WANT_SAMPLE, TILE));
+  assert_non_null(scratch);
+  for (size_t begin = 0; begin < n; begin += TILE) {
+    poe_rng at[TILE];
+    size_t rows = n - begin < TILE ? n - begin : TILE;
+    for (size_t i = 0; i < rows; i++) {
+      at[i] = poe_rng_seed(seed);
+      at[i].chain = (uint32_t)(begin + i);
+    }
+    check_ok(poe_expert_sample(sampler, (poe_rows_out){rows, d, d, x + begin * d}, at, scratch, &error), error);
+  }
+  poe_scratch_destroy(scratch);
+}
+
+/* Draws of such programs against all 144 values of the tree as written, by chi-square; cells that expect fewer than
+ * five are one. False alarms: 1e-6 for each of 8. Against the same program without its profile they must not agree. */
+static void draws_of_programs(void **state) {
+  (void)state;
+  enum { FREE = 6, POINTS = 144, DRAWS = 20000 };
+  static double x[DRAWS * FREE];
+  poe_stream stream = poe_stream_open(poe_rng_seed(78));
+  poe_expert *hidden = hmm(5);
+  for (int instance = 0; instance < 8; instance++) {
+    tree t = {0};
+    poe_stream again = stream;
+    const poe_expert *target = program(&t, &stream, hidden, 1.5);
+    const poe_expert *targets[2] = {target, program(&t, &again, hidden, 0.0)};
+    tree_check(&t);
+    poei_plan_options options = defaults();
+    options.state_limit = 16;
+    options.no_rewrite = instance % 2 == 1;
+    poei_plan *plan = NULL;
+    poe_error error = {0};
+    check_ok(poei_plan_build(target, &options, &plan, &error), error);
+    assert_int_equal(plan->method, POEI_METHOD_ELIMINATION);
+    draw(plan->sampler, DRAWS, (uint64_t)instance, x);
+    for (size_t wrong = 0; wrong < 2; wrong++) {
+      double value[POINTS], row[FREE], count[POINTS] = {0}, chi = 0.0, rare = 0.0, rare_expected = 0.0, cells = 0.0;
+      size_t index[FREE];
+      for (size_t s = 0; s < POINTS; s++) {
+        point(target, s, row, index);
+        value[s] = tree_value(targets[wrong], row);
+      }
+      double log_z = poei_log_sum_exp(value, POINTS, 1);
+      for (size_t i = 0; i < DRAWS; i++) {
+        size_t s = 0;
+        for (size_t j = 0; j < FREE; j++) {
+          s = s * (j < 2 ? 3 : 2) + (size_t)x[i * FREE + j];
+        }
+        count[s] += 1.0;
+      }
+      for (size_t s = 0; s < POINTS; s++) {
+        double expected = DRAWS * exp(value[s] - log_z);
+        if (expected < 5.0) {
+          rare += count[s];
+          rare_expected += expected;
+        } else {
+          chi += (count[s] - expected) * (count[s] - expected) / expected;
+          cells += 1.0;
+        }
+      }
+      if (rare_expected > 0.0) {
+        chi += (rare - rare_expected) * (rare - rare_expected) / rare_expected;
+        cells += 1.0;
+      }
+      assert_int_equal(poei_chi_square_tail(chi, cells - 1.0) > 1e-6, wrong == 0);
     }
     poei_plan_destroy(plan);
     tree_free(&t);
@@ -381,7 +460,7 @@ static void every_allocation_may_fail(void **state) {
   poe_stream stream = poe_stream_open(poe_rng_seed(76));
   poe_expert *hidden = hmm(5);
   tree t = {0};
-  const poe_expert *whole = program(&t, &stream, hidden);
+  const poe_expert *whole = program(&t, &stream, hidden, 1.5);
   tree_check(&t);
   poei_plan_options options = defaults();
   for (int best = 0; best < 2; best++) {
@@ -405,6 +484,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(profiles_of_chains_are_viterbi),
       cmocka_unit_test(whole_programs_are_eliminated),
+      cmocka_unit_test(draws_of_programs),
       cmocka_unit_test(graphs_are_reduced),
       cmocka_unit_test(the_best_of_a_profile),
       cmocka_unit_test(every_allocation_may_fail),
