@@ -80,7 +80,10 @@ static poe_status ascent_energy(void *context, size_t n, size_t d, const double 
 
 /* ---- starts ---- */
 
-enum { CANDIDATES = 4 }; /* points tried for each start wanted */
+enum {
+  CANDIDATES = 4, /* points tried for each start wanted    */
+  STEPS = 12      /* between an end and a better one nearby */
+};
 
 /* Draws of what the plan can draw from exactly, in unconstrained space: u[n, d]. *made: how many, 0 or n. */
 static poe_status starts_drawn(const poei_plan *plan, const poe_expert *smooth, uint64_t seed, size_t n, double *u,
@@ -197,6 +200,33 @@ static poe_status mode_bounds(const poei_ascent *a, const poe_expert *target, si
   return status;
 }
 
+/* Does the density nowhere fall on the way from q, an end, to p, a better one nearby? Then q is not quite an end: on a
+ * kink what is left of the way to the mode shows in the value. Looked at from q on in shorter and shorter steps. */
+static poe_status ends_rising(const poei_ascent *a, size_t d, const double *p, const double *q, double least,
+                              double *work, bool *joined, poe_error *error) {
+  double value[STEPS], apart = 0.0, size = 1.0;
+  for (size_t j = 0; j < d; j++) {
+    apart = fmax(apart, fabs(p[j] - q[j]));
+    size = fmax(size, fabs(p[j]));
+  }
+  *joined = false;
+  if (!(apart <= 1e-2 * size)) {
+    return POE_OK;
+  }
+  for (size_t k = 0; k < STEPS; k++) {
+    double t = k == 0 ? 0.75 : ldexp(1.0, -(int)k);
+    for (size_t j = 0; j < d; j++) {
+      work[k * d + j] = t * p[j] + (1.0 - t) * q[j];
+    }
+  }
+  poe_status status = poei_runner_rows(a->runner, a->smooth, (poe_rows){STEPS, d, d, work}, value, NULL, error);
+  *joined = status == POE_OK;
+  for (size_t k = 0; k < STEPS && *joined; k++) {
+    *joined = value[k] >= least - 1e-12 * (1.0 + fabs(least));
+  }
+  return status;
+}
+
 /* Is an end the same as an earlier one? Values of spikes differ: those are told by where they are. */
 static poe_status end_known(const poei_ascent *a, size_t d, const poei_search_end *known, const poei_search_end *end,
                             double *work, bool *same, poe_error *error) {
@@ -219,7 +249,11 @@ static poe_status end_known(const poei_ascent *a, size_t d, const poei_search_en
     }
   }
   *same = known->how != POEI_END_SPIKE && fabs(known->value - end->value) <= POEI_MODE_LEVEL * (1.0 + fabs(end->value));
-  return *same ? ends_joined(a, d, known->u, end->u, end->value, work, same, error) : POE_OK;
+  poe_status status = *same ? ends_joined(a, d, known->u, end->u, end->value, work, same, error) : POE_OK;
+  if (status == POE_OK && !*same && known->how != POEI_END_SPIKE) {
+    status = ends_rising(a, d, known->u, end->u, end->value, work, same, error);
+  }
+  return status;
 }
 
 /* The distinct ones among ends[n], best first, go to the front with the number of their starts; *found: how many. An
@@ -274,7 +308,7 @@ static poe_status ends_write(const poei_ascent *a, const poe_expert *target, siz
 /* Judged ends[n] as distinct modes, best first. */
 static poe_status ends_to_modes(const poei_ascent *a, const poe_expert *target, size_t n, size_t d,
                                 poei_search_end *ends, size_t keep, poei_modes *modes, poe_error *error) {
-  double *work = poei_alloc(3 * d, sizeof *work);
+  double *work = poei_alloc(d, STEPS * sizeof *work);
   size_t found = 0;
   poe_status status = poei_modes_make(n, d, modes, error);
   if (status == POE_OK && work == NULL) {

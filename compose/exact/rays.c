@@ -9,10 +9,11 @@
  *   h(r) = min log p + k log rho + log r,   rho = 1/r, 1/100 (k = m - 1) or r/10 (a cone: k log rho + log r = m log r)
  *
  * for m unbounded coordinates. If h rises over the last factor of 4000 in r like a power of r, from wherever values are
- * still finite, the integral diverges unless the density turns round beyond 10^14: refused. If it only rises like a
- * multiple of log r, that may be a matter of scale: a caution. Differences of large numbers rise and fall by their
- * rounding: what is less than 1e-9 of the sum of the factors' sizes counts as nothing. Rays that fall prove nothing
- * either, and are let pass.
+ * still finite, to more than it is anywhere nearer, the integral diverges unless the density turns round beyond 10^14:
+ * refused. If it only rises like a multiple of log r, that may be a matter of scale: a caution. Differences of large
+ * numbers rise and fall by their rounding: what is less than 1e-9 of the sum of the factors' sizes counts as nothing,
+ * and so does what a change of r by less than a millionth changes nearly as much. Rays that fall prove nothing either,
+ * and are let pass.
  */
 #include <math.h>
 #include <stdio.h>
@@ -38,6 +39,9 @@ enum {
   SLOW = 2000  /* points of an integral inside: too slow to be probed */
 };
 static const double noise = 1e-9;   /* of the sizes of the factors                                         */
+static const double nudge = 1e-6;   /* of a radius: what is more than rounding does not change              */
+static const double huge = 1e20;    /* a logarithm from which an infinite one comes next of its own growth      */
+static const double several = 4.0;  /* times the change there: a rise that is not its rounding              */
 static const double slowest = 0.05; /* rise of h per radius that is not put down to the constants          */
 static const double quickens = 2.0; /* growth of h's rise over half the window: r^eps has 64^eps, log r has 1 */
 
@@ -158,21 +162,46 @@ static size_t rays_last(const rays *self, double *ends) {
   return last;
 }
 
+/* h at radius k for one shape of its surroundings. */
+static poe_status rays_held(rays *self, size_t k, shape which, double *h, poe_error *error) {
+  double r = radius(k), rho = which == PIPE ? 0.01 : which == TUBE ? 1.0 / r : 0.1 * r;
+  poe_status status = rays_least(self, k, rho, h, error);
+  *h += ((double)self->m - 1.0) * log(rho) + log(r);
+  return status;
+}
+
+/* Is there more around radius `last`, where h is `h`, than was found nearer to the centre? A rise to no more than that
+ * is one of the bound alone, as where rho is less and less too wide for a ridge. GROWS only by a margin, since the
+ * bound is not the same share of what there is everywhere. */
+static poe_status rays_compare(rays *self, size_t last, double h, verdict *found, poe_error *error) {
+  double most = -INFINITY, margin = (double)self->m * log(10.0);
+  poe_stream around = self->stream;
+  poe_status status = POE_OK;
+  for (size_t k = 0; k + WINDOW <= last && status == POE_OK; k++) {
+    for (shape s = PIPE; s < SHAPES && status == POE_OK; s++) {
+      double held = -INFINITY;
+      self->stream = around;
+      status = rays_held(self, k, s, &held, error);
+      most = fmax(most, held);
+    }
+  }
+  *found = h > most + margin ? GROWS : h > most ? CREEPS : FALLS;
+  return status;
+}
+
 /* h over the window that ends at radius `last`, for one shape of its surroundings. */
 static poe_status rays_judge(rays *self, size_t last, bool infinite, shape which, verdict *found, poe_error *error) {
-  double h[WINDOW + 1], m = (double)self->m;
+  double h[WINDOW + 1];
   size_t steps = last < WINDOW ? last : WINDOW;
   poe_stream around = self->stream;
+  poe_status status = POE_OK;
   bool rises = true;
   for (size_t i = 0; i <= steps && rises; i++) {
-    size_t k = last - steps + i;
-    double r = radius(k), rho = which == PIPE ? 0.01 : which == TUBE ? 1.0 / r : 0.1 * r;
     self->stream = around; /* the same points at all radii */
-    poe_status status = rays_least(self, k, rho, &h[i], error);
+    status = rays_held(self, last - steps + i, which, &h[i], error);
     if (status != POE_OK) {
       return status;
     }
-    h[i] += log(r) * (which == PIPE ? 1.0 : which == TUBE ? 2.0 - m : m);
     rises = isfinite(h[i]) && (i == 0 || h[i] > h[i - 1] + slowest);
   }
   *found = FALLS;
@@ -180,9 +209,10 @@ static poe_status rays_judge(rays *self, size_t last, bool infinite, shape which
     double first = h[steps / 2] - h[0], second = h[2 * (steps / 2)] - h[steps / 2];
     bool far = h[steps] - h[0] > fabs(self->value[0]) || infinite;
     *found = !far ? FALLS : infinite || second > quickens * first ? GROWS : CREEPS;
-    self->rise = second;
+    self->rise = *found == FALLS ? self->rise : second;
+    status = *found == GROWS ? rays_compare(self, last, h[steps], found, error) : POE_OK;
   }
-  return POE_OK;
+  return status;
 }
 
 static poe_status rays_follow(rays *self, verdict *found, size_t *last, poe_error *error) {
@@ -194,7 +224,7 @@ static poe_status rays_follow(rays *self, verdict *found, size_t *last, poe_erro
   }
   status = rays_look(self, 0, 1, LINE, self->value, error);
   *last = rays_last(self, &ends);
-  bool infinite = ends == INFINITY;
+  bool infinite = ends == INFINITY && self->value[*last] > huge; /* not that of a part, as in log(1 + exp(x)) */
   if (status != POE_OK || !isfinite(self->value[0]) || ends == -INFINITY || (*last < LEAST && !infinite)) {
     return status;
   }
@@ -203,6 +233,26 @@ static poe_status rays_follow(rays *self, verdict *found, size_t *last, poe_erro
     status = rays_judge(self, *last, infinite, s, &own, error);
     *found = own > *found ? own : *found;
   }
+  return status;
+}
+
+/* By how much log p changes when radius `last` is changed by less than a millionth: by its rounding, where it is a
+ * difference of large numbers. (At the radii themselves, powers of 4, one rounding is like the other.) */
+static poe_status rays_rounding(rays *self, size_t last, double *spread, poe_error *error) {
+  double value[LINE], low = self->value[last], high = low;
+  for (size_t i = 0; i < LINE; i++) {
+    double *x = self->x + i * self->dim,
+           r = radius(last) * (1.0 + nudge * (2.0 * poe_stream_uniform(&self->stream) - 1));
+    for (size_t j = 0; j < self->dim; j++) {
+      x[j] = self->centre[j] + (self->v[j] == 0.0 ? 0.0 : r * self->v[j]);
+    }
+  }
+  poe_status status = poei_evaluator_run(&self->evaluator, LINE, self->x, value, error);
+  for (size_t i = 0; i < LINE && status == POE_OK; i++) {
+    low = value[i] < low || isnan(value[i]) ? value[i] : low;
+    high = value[i] > high ? value[i] : high;
+  }
+  *spread = high - low;
   return status;
 }
 
@@ -250,9 +300,13 @@ static poe_status rays_factors(rays *self, const poe_expert *target, size_t last
 static poe_status rays_tell(rays *self, const poe_expert *target, verdict found, size_t last, const poei_names *names,
                             char **caution, poe_error *error) {
   bool divided = false;
-  double size = 0.0;
+  double size = 0.0, spread = 0.0;
   char text[POEI_DIRECTION_SIZE], words[POEI_WORDS_SIZE] = "", whose[POEI_WORDS_SIZE + 64] = "";
-  poe_status status = last < 3 ? POE_OK : rays_factors(self, target, last, &size, words, &divided, error);
+  poe_status status = rays_rounding(self, last, &spread, error);
+  if (status != POE_OK || !(self->rise > several * spread)) {
+    return status;
+  }
+  status = last < 3 ? POE_OK : rays_factors(self, target, last, &size, words, &divided, error);
   if (status != POE_OK || (last >= 3 && !(self->rise > noise * size))) {
     return status;
   }

@@ -37,6 +37,13 @@ static const char program[] =
     "roof = formula(x | energy=max(abs(x[0] - 1), 10*abs(x[1] - 2*x[0])) + 0.01*x[0]^2)\n"
     "plain = formula(x | energy=relu(x[0] - x[1]) + relu(x[1] - 3*x[0]) + 0.1*relu(1 - x[0]) +\n"
     "  0.2*relu(x[0] + x[1] - 3))\n"
+    "steep = formula(x | energy=4.23*abs(3.83*(x[1] + 1.54) - 0.57*(x[0] + 2.29)) +\n"
+    "  4.26*abs(3.83*(x[0] + 2.29) + 0.57*(x[1] + 1.54)))\n"
+    "var w : real[3]\n"
+    "crease = formula(w | energy=3.2*sqrt(1 + (w[1] + 0.6*w[2] - 0.2*w[0] - 2)^2) + 4.7*abs(0.1*w[0] - 0.6*w[1] +\n"
+    "  w[2] - 2.7) + 4.7*(0.1*w[0] - 0.6*w[1] + w[2] - 2.7)^2 + 3.4*relu(1.2*w[0] + 0.3*w[1] - 2) +\n"
+    "  0.5*relu(2 - 1.2*w[0] - 0.3*w[1]))\n"
+    "twins = formula(x | energy=min((1000*x[0])^2, (1000*x[0] - 8)^2 + 0.1) + x[1]^2)\n"
     "nowhere = formula(x | log_density=log(x[0] - x[0] - 1))\n";
 
 static json_t *perform(fixture *f, const char *target, const char *const (*options)[2], poe_status expected,
@@ -299,11 +306,44 @@ static void what_has_no_mode(void **state) {
   fixture_close(&f);
 }
 
+/* Searches that end next to a kink, some a little lower than others, have found one mode: (-2.29, -1.54); and where
+ * -w0/5 + w1 + 3 w2/5 = 2, w0/10 - 3 w1/5 + w2 = 2.7, 6 w0/5 + 3 w1/10 = 2. Two that lie close together with a ridge
+ * between them remain two. */
+static void ends_at_a_kink_are_one_mode(void **state) {
+  (void)state;
+  static const struct {
+    const char *target;
+    size_t modes;
+    double x, y;
+  } cases[] = {
+      {"steep", 1, -2.29, -1.54}, {"crease", 1, 1.5239766081871347, 0.5707602339181287}, {"twins", 2, 0.0, 0.0}};
+  for (uint64_t seed = 0; seed < 4; seed++) {
+    fixture f;
+    poe_error error = {0};
+    fixture_open(&f, "minimize.poe", program, seed);
+    for (size_t t = 0; t < sizeof cases / sizeof cases[0]; t++) {
+      json_t *r = perform(&f, cases[t].target, none, POE_OK, &error);
+      assert_int_equal(json_array_size(json_object_get(r, "modes")), cases[t].modes);
+      check_close(coordinate(r, 0, 0), cases[t].x, 1e-5, 0.0);
+      check_close(coordinate(r, 0, 1), cases[t].y, 1e-5, 0.0);
+      if (cases[t].modes == 2) {
+        check_close(coordinate(r, 1, 0), 0.008, 1e-5, 0.0);
+      }
+      json_decref(r);
+    }
+    fixture_close(&f);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(continuous_modes), cmocka_unit_test(kinks_are_told_from_modes),
-      cmocka_unit_test(infinite_corners), cmocka_unit_test(coordinates_are_named),
-      cmocka_unit_test(discrete_modes),   cmocka_unit_test(rows_are_clamped),
+      cmocka_unit_test(continuous_modes),
+      cmocka_unit_test(kinks_are_told_from_modes),
+      cmocka_unit_test(ends_at_a_kink_are_one_mode),
+      cmocka_unit_test(infinite_corners),
+      cmocka_unit_test(coordinates_are_named),
+      cmocka_unit_test(discrete_modes),
+      cmocka_unit_test(rows_are_clamped),
       cmocka_unit_test(what_has_no_mode),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
