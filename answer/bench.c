@@ -1,5 +1,5 @@
-/* The verb bench: how fast a target is evaluated here, beside the bare matrix products of the networks in it and, for
- * the energy of an MLP, beside PyTorch.
+/* The verb bench: how fast a target is evaluated here, beside the bare matrix products of the networks in it (those of
+ * gradients, where it has them, else of values) and, for the energy of an MLP, beside PyTorch.
  *
  * All are timed in the same run, in turn, and the best of several passes counts: absolute times mean little on a
  * shared machine, the ratios do. One thread evaluates the tiles' products that one worker would; where there is one
@@ -139,52 +139,99 @@ static poe_status bench_passes(bench_job *job, bench_time *values, bench_time *g
   return status;
 }
 
-/* Adds the seconds and operations of the bare matrix products of every network below `expert`, for n rows with
- * gradient. */
-static poe_status bench_products(const poe_expert *expert, size_t n, double *seconds, double *flops, poe_error *error) {
-  const poei_net *nets[2] = {poei_energy_net(expert), NULL};
-  if (poei_node_kind_of(expert) == POEI_NODE_through) {
-    nets[1] = poei_decoder_net(poei_through_map(expert));
+/* ---- the yardstick ---- */
+
+/* The bare matrix products of the networks below an expert. */
+typedef struct bench_yardstick {
+  double seconds, flops;
+  size_t networks;
+} bench_yardstick;
+
+/* Repetitions of a product: some seconds for the largest networks, at most. */
+static size_t bench_repeats(const poei_net *net, size_t n) {
+  return (size_t)fmin(50.0, fmax(3.0, 1e10 / (3.0 * poei_net_flops(net) * (double)n)));
+}
+
+/* `times` evaluations of n rows by one network. */
+static poe_status bench_net(const poei_net *net, unsigned want, size_t n, size_t times, bench_yardstick *sum,
+                            poe_error *error) {
+  double seconds = 0.0, flops = 0.0;
+  poe_status status =
+      times == 0 ? POE_OK : poei_net_time_gemms(net, want, n, bench_repeats(net, n), &seconds, &flops, error);
+  if (flops > 0.0) {
+    sum->seconds += (double)times * seconds;
+    sum->flops += (double)times * flops;
   }
-  for (size_t k = 0; k < 2; k++) {
-    double s = 0.0, f = 0.0;
-    poe_status status = nets[k] == NULL ? POE_OK : poei_net_time_gemms(nets[k], POE_WANT_GRAD, n, 50, &s, &f, error);
-    if (status != POE_OK) {
-      return status;
-    }
-    *seconds += s;
-    *flops += f;
+  return status;
+}
+
+static poe_status bench_nets(const poe_expert *expert, bool gradient, size_t n, bench_yardstick *sum,
+                             poe_error *error) {
+  size_t count = poei_expert_nets(expert, gradient, NULL, 0);
+  poei_net_use *uses = poei_alloc(count + 1, sizeof *uses);
+  if (uses == NULL) {
+    return poe_error_set(error, POE_E_MEMORY, "out of memory");
+  }
+  poei_expert_nets(expert, gradient, uses, count);
+  if (poei_node_kind_of(expert) == POEI_NODE_through) {
+    const poei_net *net = poei_decoder_net(poei_through_map(expert));
+    uses[0] = (poei_net_use){net, gradient ? 0 : 1, gradient ? 1 : 0};
+    count = net != NULL;
   }
   poe_status status = POE_OK;
+  for (size_t k = 0; k < count && status == POE_OK; k++) {
+    status = bench_net(uses[k].net, POE_WANT_LOGP, n, uses[k].forward, sum, error);
+    status = status == POE_OK ? bench_net(uses[k].net, POE_WANT_GRAD, n, uses[k].both, sum, error) : status;
+    sum->networks++;
+  }
+  poei_free(uses);
+  return status;
+}
+
+/* Adds the seconds and operations of the bare matrix products of every network below `expert`, for n rows. */
+static poe_status bench_products(const poe_expert *expert, bool gradient, size_t n, bench_yardstick *sum,
+                                 poe_error *error) {
+  poe_status status = bench_nets(expert, gradient, n, sum, error);
   for (size_t i = 0; status == POE_OK && i < poei_node_child_count(expert); i++) {
-    status = bench_products(poei_node_child(expert, i), n, seconds, flops, error);
+    status = bench_products(poei_node_child(expert, i), gradient, n, sum, error);
   }
   return status;
 }
 
 /* ---- one number of rows ---- */
 
+/* null: not measured. */
+static json_t *bench_number(double value) {
+  return isnan(value) ? json_null() : poei_json_number(value);
+}
+
 static poe_status bench_measure(bench_job *job, json_t **result, poe_error *error) {
   bench_time values, gradients, draws;
-  double gemm_seconds = 0.0, flops = 0.0, peer = INFINITY, rows = (double)job->n;
+  bench_yardstick bare = {0};
+  double peer = INFINITY, rows = (double)job->n;
   size_t tile = job->n < POEI_TILE ? job->n : POEI_TILE, tiles = (job->n + POEI_TILE - 1) / POEI_TILE;
   poe_status status = bench_passes(job, &values, &gradients, &draws, &peer, error);
   if (status == POE_OK) {
-    status = bench_products(job->expert, tile, &gemm_seconds, &flops, error);
+    status = bench_products(job->expert, job->gradients, tile, &bare, error);
   }
   if (status != POE_OK) {
     return status;
   }
   double used = (double)(job->threads < tiles ? job->threads : tiles);
-  double gemm = flops > 0.0 ? flops / gemm_seconds * used * 1e-9 : NAN;
-  double done = flops * (double)tiles * (rows / (double)(tiles * tile)); /* in one evaluation */
-  double reached = flops > 0.0 && job->gradients ? done / gradients.seconds * 1e-9 : NAN;
-  *result =
-      json_pack("{s:I,s:o,s:o,s:o,s:o,s:o}", "rows", (json_int_t)job->n, "rows_per_second",
-                poei_json_number(job->values ? rows / values.seconds : NAN), "gradient_rows_per_second",
-                poei_json_number(job->gradients ? rows / gradients.seconds : NAN), "gflops", poei_json_number(reached),
-                "gemm_gflops", poei_json_number(gemm), "fraction", poei_json_number(reached / gemm));
+  double gemm = bare.flops > 0.0 ? bare.flops / bare.seconds * used * 1e-9 : NAN;
+  double done = bare.flops * (double)tiles * (rows / (double)(tiles * tile)); /* in one evaluation */
+  double taken = job->gradients ? gradients.seconds : job->values ? values.seconds : NAN;
+  double reached = bare.flops > 0.0 ? done / taken * 1e-9 : NAN;
+  *result = json_pack("{s:I,s:o,s:o,s:o,s:o,s:o}", "rows", (json_int_t)job->n, "rows_per_second",
+                      bench_number(job->values ? rows / values.seconds : NAN), "gradient_rows_per_second",
+                      bench_number(job->gradients ? rows / gradients.seconds : NAN), "gflops", bench_number(reached),
+                      "gemm_gflops", bench_number(gemm), "fraction", bench_number(reached / gemm));
   status = poei_json_made(*result, error);
+  if (!(bare.flops > 0.0)) {
+    const char *why =
+        bare.networks == 0 ? "there is no network in the target" : "nothing in its networks is a matrix product";
+    status = poei_json_set(status, *result, "gemm_absent", json_string(why), error);
+  }
   if (job->draws) {
     status = poei_json_set(status, *result, "draws_per_second", poei_json_number(rows / draws.seconds), error);
   }

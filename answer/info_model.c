@@ -2,6 +2,7 @@
  * and whether it can be opened. The model is opened as the language would open it, by the family's own constructor, so
  * that what is said here is what will happen. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "answer/info_parts.h"
@@ -49,7 +50,7 @@ static json_t *info_sizes(size_t ndim, const size_t *shape) {
 
 /* Is `word` a layer of networks? Asked of the reader itself: a list of that one layer is not refused as unknown. */
 static bool info_net_knows(const poei_tensor_file *file, const char *word) {
-  poei_layers layers = {.file = file};
+  poei_layers layers = {.file = file, .integers = true};
   poe_error error = {0};
   poei_node input = {.op = POEI_OP_INPUT};
   json_t *list = json_pack("[{s:s}]", "op", word);
@@ -129,20 +130,37 @@ static bool info_is_mask(const json_t *layers, const char *name, int nesting) {
   return false;
 }
 
-size_t poei_info_parameters(const poei_tensor_file *file) {
-  json_t *layers = NULL;
-  size_t total = 0;
-  poe_error unused = {0};
-  if (poei_layers_metadata(file, "poe.layers", &layers, &unused) != POE_OK) {
-    layers = NULL;
+/* Whether poe.degrees, of which masks are made, names tensor `name`. */
+static bool info_is_degrees(const json_t *degrees, const char *name) {
+  size_t i;
+  const json_t *list;
+  json_array_foreach(degrees, i, list) {
+    if (json_is_string(list) && strcmp(json_string_value(list), name) == 0) {
+      return true;
+    }
   }
+  return false;
+}
+
+/* A list of the metadata; NULL where there is none. */
+static json_t *info_list(const poei_tensor_file *file, const char *key) {
+  json_t *list = NULL;
+  poe_error unused = {0};
+  return poei_layers_metadata(file, key, &list, &unused) == POE_OK ? list : NULL;
+}
+
+size_t poei_info_parameters(const poei_tensor_file *file) {
+  json_t *layers = info_list(file, "poe.layers"), *degrees = info_list(file, "poe.degrees");
+  size_t total = 0;
   for (size_t i = 0; i < poei_tensor_file_count(file); i++) {
     const poei_tensor *tensor = poei_tensor_file_at(file, i);
-    if (tensor->dtype <= POEI_BF16 && !info_is_mask(layers, tensor->name, 0)) {
+    if (tensor->dtype <= POEI_BF16 && !info_is_mask(layers, tensor->name, 0) &&
+        !info_is_degrees(degrees, tensor->name)) {
       total += tensor->count;
     }
   }
   json_decref(layers);
+  json_decref(degrees);
   return total;
 }
 
@@ -178,6 +196,21 @@ static poe_status info_input(const poei_tensor_file *file, poei_shape *input, bo
   return *any_length ? poei_shape_make(ndim, size, input, error) : poei_layers_input(file, input, error);
 }
 
+/* The values of an autoregressive model's coordinates. */
+static poe_status info_output(info_job *job, poe_error *error) {
+  json_t *output = NULL;
+  poei_conditional conditional;
+  poe_status status = poei_layers_metadata(job->file, "poe.output", &output, error);
+  if (status == POE_OK) {
+    status = poei_conditional_read(output, &conditional, error);
+  }
+  if (status == POE_OK) {
+    job->variable[0].values = conditional.values;
+  }
+  json_decref(output);
+  return status;
+}
+
 /* The variables of the families whose files say poe.input. */
 static poe_status info_described(info_job *job, poe_error *error) {
   bool decoder = strcmp(job->family, "decoder") == 0;
@@ -199,7 +232,13 @@ static poe_status info_described(info_job *job, poe_error *error) {
     return status;
   }
   poei_net *net = NULL;
-  status = poei_net_load(&(poei_net_source){.file = job->file, .in_dim = input.count}, &net, error);
+  if (strcmp(job->family, "autoregressive") == 0) {
+    status = info_output(job, error);
+  }
+  if (status == POE_OK) {
+    poei_net_source source = {.file = job->file, .in_dim = input.count, .integers = job->variable[0].values > 0};
+    status = poei_net_load(&source, &net, error);
+  }
   if (status != POE_OK) {
     return status;
   }
@@ -212,21 +251,6 @@ static poe_status info_described(info_job *job, poe_error *error) {
     info_variable_set(job, 1, "c", one ? 2 : head != NULL ? head->size : logits, NULL);
   }
   poei_net_release(net);
-  return status;
-}
-
-/* The values of an autoregressive model's coordinates. */
-static poe_status info_output(info_job *job, poe_error *error) {
-  json_t *output = NULL;
-  poei_conditional conditional;
-  poe_status status = poei_layers_metadata(job->file, "poe.output", &output, error);
-  if (status == POE_OK) {
-    status = poei_conditional_read(output, &conditional, error);
-  }
-  if (status == POE_OK) {
-    job->variable[0].values = conditional.values;
-  }
-  json_decref(output);
   return status;
 }
 
@@ -256,18 +280,28 @@ static poe_status info_variables(info_job *job, poe_error *error) {
       return info_named(job, error);
     }
   }
-  poe_status status = info_described(job, error);
-  return status == POE_OK && strcmp(job->family, "autoregressive") == 0 ? info_output(job, error) : status;
+  return info_described(job, error);
 }
 
 /* ---- what to write ---- */
 
+/* As many digits as the number has: bounds that cut off a flow by a rounding would make another density of it. */
+static void info_exact(double value, char *text, size_t size) {
+  int digits = 6;
+  do {
+    snprintf(text, size, "%.*g", digits++, value);
+  } while (digits <= 17 && strtod(text, NULL) != value);
+}
+
 static json_t *info_declaration(const info_variable *v) {
-  char space[32] = "real", shape[200] = "", bounds[64] = "";
+  char space[32] = "real", shape[200] = "", bounds[80] = "";
   if (v->values > 0) {
     snprintf(space, sizeof space, v->values == 2 ? "binary" : "int(%zu)", v->values);
   } else if (isfinite(v->low) && isfinite(v->high)) {
-    snprintf(bounds, sizeof bounds, " in [%g, %g]", v->low, v->high);
+    char low[32], high[32];
+    info_exact(v->low, low, sizeof low);
+    info_exact(v->high, high, sizeof high);
+    snprintf(bounds, sizeof bounds, " in [%s, %s]", low, high);
   }
   if (v->shape.ndim > 0) {
     poei_shape_text(v->shape.ndim, v->shape.size, shape, sizeof shape);

@@ -369,8 +369,11 @@ static void print_bench(FILE *out, const json_t *r) {
   fprintf(out, "%s: rows per second, %lld thread%s, BLAS core %s\n", print_text(r, "target"), threads,
           threads == 1 ? "" : "s", print_text(r, "blas_core"));
   print_bench_rows(out, json_object_get(r, "sizes"), columns, sizeof columns / sizeof columns[0]);
-  if (columns[4].shown) {
-    fputs("of GEMM: arithmetic of the gradients over that of bare matrix products of the same shapes\n", out);
+  if (isfinite(print_number(r, "fraction"))) {
+    const char *what = isfinite(print_number(r, "gradient_rows_per_second")) ? "gradients" : "values";
+    fprintf(out, "of GEMM: arithmetic of the %s over that of bare matrix products of the same shapes\n", what);
+  } else if (json_object_get(r, "gemm_absent") != NULL) {
+    fprintf(out, "of GEMM: -, %s\n", print_text(r, "gemm_absent"));
   }
   if (json_object_get(r, "pytorch_version") != NULL) {
     fprintf(out, "pytorch: gradients of PyTorch %s, same network, rows and threads; ratio: ours over its\n",
@@ -443,6 +446,25 @@ static void print_compare_judge(FILE *out, const json_t *r) {
   print_table_close(out, table);
 }
 
+/* Why there are dashes in the judge's table. */
+static void print_compare_unjudged(FILE *out, const json_t *r) {
+  const json_t *experts = json_object_get(r, "unjudged"), *labels = json_object_get(r, "judge_labels");
+  size_t i;
+  json_t *item;
+  if (json_array_size(experts) == 0) {
+    return;
+  }
+  fputs("-: the judge has no label named", out);
+  json_array_foreach(experts, i, item) {
+    fprintf(out, "%s %s", i > 0 ? "," : "", json_string_value(item));
+  }
+  fputs("; it has", out);
+  json_array_foreach(labels, i, item) {
+    fprintf(out, "%s %s", i > 0 ? "," : "", json_string_value(item));
+  }
+  fputc('\n', out);
+}
+
 static void print_distances(poei_table *table, const char *name, const json_t *d) {
   poei_table_cell(table, "%s", name);
   poei_table_cell(table, "%.2f", print_number(d, "q5"));
@@ -479,6 +501,7 @@ static void print_compare(FILE *out, const json_t *r) {
   if (judged) {
     fputc('\n', out);
     print_compare_judge(out, r);
+    print_compare_unjudged(out, r);
   }
   if (json_object_get(r, "heldout_nearest") != NULL) {
     fputc('\n', out);

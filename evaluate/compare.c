@@ -196,6 +196,22 @@ static poe_status compare_targets(compare_job *job, json_t *targets, poe_error *
   return status;
 }
 
+/* The experts that the judge has no label of that name for: it says nothing of them. */
+static poe_status compare_unjudged(const compare_job *job, json_t *out, poe_error *error) {
+  json_t *experts = json_array(), *labels = json_array();
+  poe_status status = poei_json_set(POE_OK, out, "unjudged", experts, error);
+  status = poei_json_set(status, out, "judge_labels", labels, error);
+  for (size_t e = 0; e < job->n_experts; e++) {
+    if (job->experts[e].label == SIZE_MAX) {
+      status = poei_json_append(status, experts, json_string(job->experts[e].name), error);
+    }
+  }
+  for (size_t k = 0; k < poei_judge_label_count(job->judge); k++) {
+    status = poei_json_append(status, labels, json_string(poei_judge_label(job->judge, k)), error);
+  }
+  return status;
+}
+
 /* Thresholds, targets, images: everything goes into *out, which the caller releases. */
 static poe_status compare_run(compare_job *job, json_t *out, poe_error *error) {
   json_t *experts = json_array(), *thresholds = json_object(), *targets = json_object();
@@ -223,7 +239,7 @@ static poe_status compare_run(compare_job *job, json_t *out, poe_error *error) {
   if (status == POE_OK && job->reference != NULL) {
     status = poei_json_set(status, out, "heldout_nearest", compare_heldout(job), error);
   }
-  return status;
+  return status == POE_OK && job->judge != NULL ? compare_unjudged(job, out, error) : status;
 }
 
 poe_status poei_evaluate_compare(poei_session *session, const poei_action *action, json_t **result, poe_error *error) {

@@ -220,8 +220,9 @@ static poe_status autoregressive_order(const poei_tensor_file *file, poei_autore
   a->first = poei_alloc(a->d + 1, sizeof *a->first);
   a->turn = poei_alloc(a->d, sizeof *a->turn);
   a->need = poei_alloc(a->d, sizeof *a->need);
-  uint64_t *needs = poei_alloc(poei_net_out_dim(a->net) * poei_dependence_words(a->d), sizeof *needs);
   a->positions = autoregressive_positions(a);
+  bool looks = a->positions == 0 && !a->conditional.ends; /* long sequences would need much memory */
+  uint64_t *needs = poei_alloc(looks ? poei_net_out_dim(a->net) : 1, poei_dependence_words(a->d) * sizeof *needs);
   poe_error inner = {0};
   poe_status status = POE_OK;
   if (owner == NULL || level == NULL || a->order == NULL || a->first == NULL || a->turn == NULL || a->need == NULL ||

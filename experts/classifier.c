@@ -378,3 +378,9 @@ const poe_expert_ops poei_classifier_ops = {
     .local = &classifier_local,
     .onehot_grad_add = classifier_onehot_grad_add,
 };
+
+const poei_net *poei_classifier_net(const poe_expert *expert, bool *continuous) {
+  const classifier *c = poe_expert_self(expert);
+  *continuous = c->continuous;
+  return c->net;
+}

@@ -247,3 +247,22 @@ const poe_expert_ops poei_flow_ops = {
     .sample = flow_sample,
     .log_z = flow_log_z,
 };
+
+const poei_flow *poei_flow_chain(const poe_expert *expert) {
+  return ((const flow *)poe_expert_self(expert))->chain;
+}
+
+bool poei_flow_cut(const poe_expert *expert, double *low, double *high) {
+  if (poe_expert_ops_of(expert) != &poei_flow_ops) {
+    return false;
+  }
+  const flow *f = poe_expert_self(expert);
+  for (size_t j = 0; f->head == NULL && j < f->d; j++) {
+    *low = f->chain->low[j];
+    *high = f->chain->high[j];
+    if (f->support[j].low > *low || f->support[j].high < *high) {
+      return true;
+    }
+  }
+  return false;
+}

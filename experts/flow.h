@@ -112,6 +112,8 @@ poe_status poei_flow_from_file(const poei_tensor_file *file, const char *precisi
 /* The same for the file at `path`. */
 poe_status poei_flow_read(const char *path, const char *precision, size_t d, poei_flow **flow, poe_error *error);
 void poei_flow_destroy(poei_flow *flow);
+/* That of a `flow` expert (borrowed). */
+const poei_flow *poei_flow_chain(const poe_expert *expert);
 
 /* ---- reading layers ---- */
 

@@ -40,5 +40,20 @@ poe_status poei_network_open_classifier(const poe_args *args, size_t in_dim, poe
 /* The network of an `energy` expert or of a `decoder` map (borrowed); NULL when it is something else. */
 const poei_net *poei_energy_net(const poe_expert *expert);
 const poei_net *poei_decoder_net(const poe_map *map);
+/* That of a `classifier`; *continuous: all it reads is, so that there is a way back through it. */
+const poei_net *poei_classifier_net(const poe_expert *expert, bool *continuous);
+/* Whether an expert is a flow that its variable's bounds cut off, so that it is neither normalised nor drawn exactly;
+ * *low, *high: where it reaches by itself in the first coordinate where they do. */
+bool poei_flow_cut(const poe_expert *expert, double *low, double *high);
+
+/* How often an evaluation goes through a network. */
+typedef struct poei_net_use {
+  const poei_net *net;
+  size_t forward, both; /* forwards alone; forwards and backwards */
+} poei_net_use;
+
+/* The networks of an expert of any family (borrowed) and how a row's evaluation, or one with gradient, uses them:
+ * writes up to `capacity` of them, returns how many there are. */
+size_t poei_expert_nets(const poe_expert *expert, bool gradient, poei_net_use *uses, size_t capacity);
 
 #endif

@@ -35,6 +35,7 @@
 #include "core/alloc.h"
 #include "core/numerics.h"
 #include "core/pool.h"
+#include "experts/network.h"
 
 static const double worst_bound = 1e-2; /* nats: a quadrature less certain than this is not used */
 
@@ -57,14 +58,14 @@ static double with_offset(const poe_expert *target, double bound) {
   return sqrt(bound * bound + offset * offset);
 }
 
-/* The kind of the first leaf that stands in the way of a closed form: it has neither a dense nor a factored one. */
-static const char *obstacle(const poe_expert *expert) {
+/* The first leaf that stands in the way of a closed form: it has neither a dense nor a factored one. */
+static const poe_expert *obstacle(const poe_expert *expert) {
   if (poei_node_kind_of(expert) == POEI_NODE_LEAF) {
     unsigned closed = poe_expert_traits(expert)->capabilities & (POE_CAN_FORM | POE_CAN_STRUCTURE);
-    return closed != 0 ? NULL : poe_expert_ops_of(expert)->kind;
+    return closed != 0 ? NULL : expert;
   }
   for (size_t i = 0; i < poei_node_child_count(expert); i++) {
-    const char *found = obstacle(poei_node_child(expert, i));
+    const poe_expert *found = obstacle(poei_node_child(expert, i));
     if (found != NULL) {
       return found;
     }
@@ -73,9 +74,16 @@ static const char *obstacle(const poe_expert *expert) {
 }
 
 char *poei_choose_no_form(const poe_expert *expert) {
-  const char *kind = obstacle(expert);
-  return kind == NULL ? poei_strdup("the factors have closed forms, but their product as it stands has none")
-                      : poei_format("`%s` has no closed form", kind);
+  const poe_expert *leaf = obstacle(expert);
+  if (leaf == NULL) {
+    return poei_strdup("the factors have closed forms, but their product as it stands has none");
+  }
+  double low, high;
+  if (poei_flow_cut(leaf, &low, &high)) {
+    return poei_format("a variable's bounds cut off part of a flow, which reaches from %.12g to %.12g there", low,
+                       high);
+  }
+  return poei_format("`%s` has no closed form", poe_expert_ops_of(leaf)->kind);
 }
 
 /* ---- closed form, enumeration ---- */

@@ -29,9 +29,12 @@ static bool is_source(const poei_program *program, const char *file) {
 }
 
 bool poei_report_at(poei_checker *checker, poei_span span, poe_error *error) {
-  if (error->status == POE_E_MEMORY) {
+  if (error->status == POE_E_MEMORY) { /* told once, where it happened first */
     checker->program->region.failed = true;
-    return false;
+    if (checker->reader.status == POE_E_MEMORY) {
+      return false;
+    }
+    checker->reader.status = POE_E_MEMORY;
   }
   if (error->file[0] == '\0' || error->line == 0 || !is_source(checker->program, error->file)) {
     const char *name = strrchr(error->file, '/') ? strrchr(error->file, '/') + 1 : error->file;

@@ -161,6 +161,7 @@ static void test_sizes(void **state) {
       json_t *last = json_array_get(sizes, json_array_size(sizes) - 1);
       assert_true(json_equal(json_object_get(r, keys[i]), json_object_get(last, keys[i])));
     }
+    assert_string_equal(json_string_value(json_object_get(r, "gemm_absent")), "there is no network in the target");
     assert_int_equal(fixture_number(r, "threads"), 2);
     assert_int_equal(json_object_get(r, "pytorch_absent") != NULL, k != 1);
     json_decref(r);
@@ -176,6 +177,106 @@ static void test_sizes(void **state) {
   assert_null(
       fixture_perform(&f, poei_answer_bench, fixture_act(&a, "bench", "rough", draws), POE_E_CAPABILITY, &error));
   assert_non_null(strstr(error.message, "no exact draws"));
+  fixture_close(&f);
+}
+
+/* Operations of the yardstick in one row, counted by hand: 2 for every weight that a pass forwards goes through, 4 with
+ * the way back. A discrete model has nothing to go back to; a flow that reads its noise goes through its network once
+ * for each of its three coordinates, and back for two. */
+static void test_networks(void **state) {
+  (void)state;
+  static const float below[9] = {0, 0, 0, 1, 0, 0, 1, 1, 0}, twice[18] = {0, 0, 0, 1, 0, 0, 1, 1, 0}; /* and zeros */
+#define DENSE "{\"op\":\"linear\",\"weight\":\"w\"}"
+#define TWO "[" DENSE ",{\"op\":\"tanh\"},{\"op\":\"linear\",\"weight\":\"v\"}]"
+  static const struct {
+    const char *family, *name, *input, *layers, *output;
+    model_tensor tensors[4];
+    double operations; /* 0: there are none */
+    const char *why;
+  } models[] = {
+      {"classifier", "label.safetensors", "[4]", TWO, NULL, {{"w", 3, 4, NULL}, {"v", 5, 3, NULL}}, 4.0 * 27.0, ""},
+      {"flow",
+       "coupling.safetensors",
+       "[4]",
+       "[{\"op\":\"coupling\",\"transformed\":\"odd\",\"transform\":\"affine\",\"layers\":" TWO "}]",
+       NULL,
+       {{"w", 3, 2, NULL}, {"v", 4, 3, NULL}},
+       4.0 * 18.0,
+       ""},
+      {"flow",
+       "iaf.safetensors",
+       "[3]",
+       "[{\"op\":\"autoregressive\",\"from\":\"noise\",\"transform\":\"affine\",\"layers\":[" DENSE "]}]",
+       NULL,
+       {{"w", 6, 3, twice}},
+       3.0 * 2.0 * 18.0 + 2.0 * 4.0 * 18.0,
+       ""},
+      {"autoregressive",
+       "bits.safetensors",
+       "[3]",
+       "[" DENSE "]",
+       "{\"op\":\"bernoulli\"}",
+       {{"w", 3, 3, below}},
+       18.0,
+       ""},
+      {"autoregressive",
+       "reals.safetensors",
+       "[3]",
+       "[" DENSE "]",
+       "{\"op\":\"gaussian_mixture\",\"components\":1}",
+       {{"w", 6, 3, twice}},
+       4.0 * 18.0,
+       ""},
+      {"autoregressive",
+       "nade.safetensors",
+       "[3]",
+       "[{\"op\":\"nade\",\"W\":\"w\",\"V\":\"v\",\"b\":\"b\",\"c\":\"c\"}]",
+       "{\"op\":\"bernoulli\"}",
+       {{"w", 5, 3, NULL}, {"v", 3, 5, NULL}, {"b", 3, 0, NULL}, {"c", 5, 0, NULL}},
+       0.0,
+       "nothing in its networks"}};
+  enum { N = sizeof models / sizeof models[0] };
+  for (size_t i = 0; i < N; i++) {
+    const char *const metadata[][2] = {{"poe.format", "1"},
+                                       {"poe.family", models[i].family},
+                                       {"poe.input", models[i].input},
+                                       {"poe.layers", models[i].layers},
+                                       {models[i].output == NULL ? NULL : "poe.output", models[i].output},
+                                       {NULL, NULL}};
+    size_t n = 0;
+    while (n < 4 && models[i].tensors[n].name != NULL) {
+      n++;
+    }
+    model_write(models[i].name, n, models[i].tensors, metadata);
+  }
+  fixture f;
+  fixture_action a;
+  poe_error error = {0};
+  fixture_open(&f, "networks.poe",
+               "var x : real[4]\nvar c : int(5)\nvar y : real[3]\nvar b : binary[3]\n"
+               "e0 = classifier(x, c | file=\"label.safetensors\")\ne1 = flow(x | file=\"coupling.safetensors\")\n"
+               "e2 = flow(y | file=\"iaf.safetensors\")\ne3 = autoregressive(b | file=\"bits.safetensors\")\n"
+               "e4 = autoregressive(y | file=\"reals.safetensors\")\n"
+               "e5 = autoregressive(b | file=\"nade.safetensors\")\n",
+               0);
+  for (size_t i = 0; i < N; i++) {
+    const char target[] = {'e', (char)('0' + i), '\0'};
+    const char *const options[][2] = {{"rows", "64"}, {"grad", "true"}, {"peer", "none"}, {NULL, NULL}};
+    json_t *r = fixture_perform(&f, poei_answer_bench, fixture_act(&a, "bench", target, options), POE_OK, &error);
+    const char *why = json_string_value(json_object_get(r, "gemm_absent"));
+    if (models[i].operations > 0.0) {
+      assert_null(why);
+      check_positive(r, "fraction");
+      check_positive(r, "gemm_gflops");
+      check_close(fixture_number(r, "gflops") / fixture_number(r, "gradient_rows_per_second") * 1e9,
+                  models[i].operations, 0, 1e-9);
+    } else {
+      assert_true(json_is_null(json_object_get(r, "fraction")) && json_is_null(json_object_get(r, "gflops")));
+      assert_non_null(why);
+      assert_non_null(strstr(why, models[i].why));
+    }
+    json_decref(r);
+  }
   fixture_close(&f);
 }
 
@@ -250,6 +351,7 @@ static void test_torch(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_peer), cmocka_unit_test(test_peer_edges),
-                                     cmocka_unit_test(test_sizes), cmocka_unit_test(test_torch)};
+                                     cmocka_unit_test(test_sizes), cmocka_unit_test(test_networks),
+                                     cmocka_unit_test(test_torch)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

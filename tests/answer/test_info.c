@@ -185,6 +185,101 @@ static void test_masks(void **state) {
   json_decref(r);
 }
 
+/* The bounds that are printed are those of the flow to the last bit: rounded inwards they would cut it off. */
+static void test_bounds(void **state) {
+  (void)state;
+  const float scale[] = {1, 2, 3};
+  const model_tensor tensors[] = {{"w", 3, 0, scale}};
+  const char *const metadata[][2] = {
+      {"poe.format", "1"},
+      {"poe.family", "flow"},
+      {"poe.input", "[3]"},
+      {"poe.layers", "[{\"op\":\"logit\",\"alpha\":1e-6},{\"op\":\"affine\",\"scale\":\"w\"}]"},
+      {NULL, NULL}};
+  json_t *r = info(model_write("bounds.safetensors", 1, tensors, metadata), NULL);
+  const char *line = json_string_value(json_array_get(json_object_get(r, "declare"), 0));
+  double low = 0.0, high = 0.0;
+  assert_int_equal(sscanf(line, "var x : real[3] in [%lf, %lf]", &low, &high), 2);
+  check_close(low, -1e-6 / (1.0 - 2e-6), 0, 1e-15);
+  check_close(high, 1.0 + 1e-6 / (1.0 - 2e-6), 0, 1e-15);
+  /* so that it is drawn from directly; within [0, 1] it is not, and why is said */
+  for (size_t cut = 0; cut < 2; cut++) {
+    char program[512];
+    snprintf(program, sizeof program, "%s\n%s\n", cut ? "var x : real[3] in [0, 1]" : line, text_of(r, "use"));
+    fixture f;
+    fixture_action a;
+    fixture_open(&f, "bounds.poe", program, 0);
+    json_t *e = fixture_perform(&f, poei_answer_explain, fixture_act(&a, "explain", "a", NULL), POE_OK, &error);
+    has(e, "reason", cut ? "bounds cut off part of a flow, which reaches from -1.000002" : "is drawn from directly");
+    json_decref(e);
+    fixture_close(&f);
+  }
+  json_decref(r);
+}
+
+/* Degrees, of which masks are made, are no parameters. */
+static void test_degrees(void **state) {
+  (void)state;
+  const float hidden[] = {1, 2, 1, 2};
+  const model_tensor tensors[] = {{"w", 4, 3, NULL}, {"v", 3, 4, NULL}, {"m", 4, 0, hidden}};
+  const char *const metadata[][2] = {
+      {"poe.format", "1"},
+      {"poe.family", "autoregressive"},
+      {"poe.input", "[3]"},
+      {"poe.layers", "[{\"op\":\"linear\",\"weight\":\"w\"},{\"op\":\"relu\"},{\"op\":\"linear\",\"weight\":\"v\"}]"},
+      {"poe.degrees", "[[2,1,3],\"m\"]"},
+      {"poe.output", "{\"op\":\"bernoulli\"}"},
+      {NULL, NULL}};
+  json_t *r = info(model_write("degrees.safetensors", 3, tensors, metadata), NULL);
+  assert_null(json_object_get(r, "problem"));
+  assert_int_equal(fixture_number(r, "parameters"), 24);
+  assert_int_equal(fixture_number(r, "numbers"), 28);
+  json_decref(r);
+}
+
+/* A model of sequences of any length: what is said is for one length, and says so. Embeddings need whole numbers. */
+static void test_any_length(void **state) {
+  (void)state;
+  const model_tensor embedded[] = {{"e", 4, 2, NULL},
+                                   {"weight_ih_l0", 6, 2, NULL},
+                                   {"weight_hh_l0", 6, 2, NULL},
+                                   {"w", 3, 2, NULL},
+                                   {"b", 3, 0, NULL}};
+  const model_tensor real[] = {
+      {"weight_ih_l0", 8, 2, NULL}, {"weight_hh_l0", 8, 2, NULL}, {"w", 4, 2, NULL}, {"b", 4, 0, NULL}};
+  static const struct {
+    const char *input, *layers, *output, *declare;
+    int ndim, out;
+  } texts[] = {{"[\"length\"]",
+                "[{\"op\":\"shift\",\"start\":3},{\"op\":\"embedding\",\"weight\":\"e\"},{\"op\":\"gru\",\"prefix\":"
+                "\"\"}," DENSE "]",
+                "{\"op\":\"categorical\",\"values\":3}", "var x : int(3)[16]", 1, 3},
+               {"[\"length\",2]", "[{\"op\":\"shift\"},{\"op\":\"lstm\",\"prefix\":\"\"}," DENSE "]",
+                "{\"op\":\"gaussian_mixture\",\"components\":1}", "var x : real[16, 2]", 2, 4}};
+  for (size_t i = 0; i < 2; i++) {
+    const char *const metadata[][2] = {{"poe.format", "1"},
+                                       {"poe.family", "autoregressive"},
+                                       {"poe.input", texts[i].input},
+                                       {"poe.layers", texts[i].layers},
+                                       {"poe.output", texts[i].output},
+                                       {NULL, NULL}};
+    json_t *r = info(model_write("sequences.safetensors", i == 0 ? 5 : 4, i == 0 ? embedded : real, metadata), NULL);
+    if (json_object_get(r, "problem") != NULL) {
+      fail_msg("%s: %s", texts[i].declare, text_of(r, "problem"));
+    }
+    check_list(json_object_get(r, "declare"), 1, &texts[i].declare);
+    has(r, "note", "any length: 16 stands for it");
+    assert_int_equal(json_array_size(json_object_get(r, "missing_ops")), 0);
+    const json_t *in = json_object_get(r, "input_shape"), *out = json_object_get(r, "output_shape");
+    assert_int_equal(json_array_size(in), texts[i].ndim);
+    assert_int_equal(json_integer_value(json_array_get(in, 0)), 16);
+    assert_int_equal(json_integer_value(json_array_get(out, 0)), 16);
+    assert_int_equal(json_integer_value(json_array_get(out, 1)), texts[i].out);
+    check_builds(r, "declare");
+    json_decref(r);
+  }
+}
+
 /* What is wrong is part of the answer, not an error. */
 static void test_problems(void **state) {
   (void)state;
@@ -318,8 +413,9 @@ static void test_description(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_families), cmocka_unit_test(test_masks),
-                                     cmocka_unit_test(test_problems), cmocka_unit_test(test_bare),
-                                     cmocka_unit_test(test_description)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_families),   cmocka_unit_test(test_masks),
+                                     cmocka_unit_test(test_bounds),     cmocka_unit_test(test_degrees),
+                                     cmocka_unit_test(test_any_length), cmocka_unit_test(test_problems),
+                                     cmocka_unit_test(test_bare),       cmocka_unit_test(test_description)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -113,11 +113,41 @@ static void test_other_labels(void **state) {
     const json_t *judge = json_object_get(of(r, "targets", "base"), "judge");
     assert_non_null(json_object_get(judge, "up"));
     assert_int_equal(json_object_get(judge, "all") != NULL, known);
+    const json_t *unjudged = json_object_get(r, "unjudged"), *labels = json_object_get(r, "judge_labels");
+    assert_int_equal(json_array_size(unjudged), 1);
+    assert_string_equal(json_string_value(json_array_get(unjudged, 0)), "left");
+    assert_int_equal(json_array_size(labels), 2);
+    assert_string_equal(json_string_value(json_array_get(labels, 0)), "up");
     if (known) {
       check_close(fixture_number(judge, "all"), fixture_number(judge, "right"), 0, 0);
     }
     json_decref(r);
   }
+  fixture_close(&f);
+}
+
+/* Every step of the chains is asked for once: what `thin` and `leapfrog` say reaches the sampler. */
+static void test_chains(void **state) {
+  (void)state;
+  fixture f;
+  poe_error error = {0};
+  fixture_open(&f, "chains.poe", program, 3);
+  double mean[4];
+  for (size_t k = 0; k < 4; k++) { /* the same chains but for one option */
+    const char *const options[][2] = {
+        {"by", "left"},     {"method", "hmc"},
+        {"draws", "50"},    {"warmup", "50"},
+        {"gate", "report"}, {k == 3 ? "leapfrog" : "thin", k == 0 || k == 3 ? "1" : k == 1 ? "3" : "1"},
+        {NULL, NULL}};
+    json_t *r = compare(&f, "base", options, POE_OK, &error);
+    mean[k] = fixture_number(of(json_object_get(r, "targets"), "base", "mean_log_density"), "left");
+    json_decref(r);
+  }
+  check_close(mean[2], mean[0], 0, 0);
+  assert_true(mean[1] != mean[0] && mean[3] != mean[0] && mean[3] != mean[1]);
+  const char *const wrong[][2] = {{"by", "left"}, {"leapfrog", "0"}, {NULL, NULL}};
+  assert_null(compare(&f, "base", wrong, POE_E_USAGE, &error));
+  assert_non_null(strstr(error.message, "leapfrog"));
   fixture_close(&f);
 }
 
@@ -164,6 +194,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_fractions),
       cmocka_unit_test(test_other_labels),
+      cmocka_unit_test(test_chains),
       cmocka_unit_test(test_refused_early),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -61,6 +61,19 @@ def classifier(model, x):
     return -F.cross_entropy(model(x[:, :20]), x[:, 20].long(), reduction="none")
 
 
+def bits(model, x):
+    return -F.binary_cross_entropy_with_logits(model(x), x, reduction="none").sum(1)
+
+
+def symbols(model, x):
+    return -F.cross_entropy(model(x.long()).transpose(1, 2), x.long(), reduction="none").sum(1)
+
+
+def series(model, x):
+    mean, log_sd = model(x)
+    return normal(x, mean, torch.exp(log_sd))
+
+
 REFERENCES = {
     "Energy: an MLP": lambda model, x: -model(x)[:, 0],
     "Energy: a convolutional network": lambda model, x: -model(x)[:, 0],
@@ -69,8 +82,12 @@ REFERENCES = {
     "Coupling flow (Real NVP)": lambda model, x: model.log_prob(x),
     "Masked autoregressive flow (MAF, IAF)": lambda model, x: model.log_prob(x),
     "Spline flow": lambda model, x: model.log_prob(x),
-    "MADE": lambda model, x: -F.binary_cross_entropy_with_logits(model(x), x, reduction="none").sum(1),
+    "MADE": bits,
+    "MADE, masked by degrees": bits,
     "PixelCNN": pixels,
+    "NADE": bits,
+    "GRU over symbols": symbols,
+    "LSTM over real numbers": series,
     "Restricted Boltzmann machine": lambda model, x: -model.free_energy(x),
     "A state dict as it is": lambda model, x: model.log_prob(x),
 }
