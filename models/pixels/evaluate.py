@@ -1,9 +1,10 @@
 """Measures the files of this folder and writes metrics.json, sample.npz and the grids.  Called by train.py.
 
 Everything is read back from disk: densities by the command poe (`poe score`) and once more by torch in double
-precision with the weights as stored; draws by `poe sample`.  Draws are kept in the scratch folder: what was interrupted
-goes on from there, and an empty one measures everything anew.  sample.npz holds draws and torch's log densities of them
-for the project's tests; no image of MNIST is in it.
+precision with the weights as stored; draws by `poe sample`, but those of the geometric mean and of the product, which
+are bridge.py's.  Draws are kept in the scratch folder: what was interrupted goes on from there, and an empty one
+measures everything anew.  sample.npz holds draws and torch's log densities of them for the project's tests, middle.npy
+draws of the geometric mean, where chains of poe can begin; no image of MNIST is in either.
 """
 import json
 import os
@@ -14,14 +15,17 @@ import zlib
 import numpy as np
 import torch
 
+import bridge
 import images
 import nets
 import safetensors
 from train import STAGES
 
 DRAWS = 256
-CHAINS, LEAPFROG = 48, 16  # of the product: HMC that starts at draws of the flow,
-LEGS = ((40, 3, 8), (16, 3, 10))  # warmup, draws, steps per draw of runs that begin where the one before ended
+LADDER_DRAWS = 8  # of each ladder, evenly over the last sixth of its rounds
+SHOWN = 48  # images of a grid
+HMC = {"leapfrog": 16, "warmup": 20, "draws": 4, "thin": 5}
+EACH_START = 12  # chains of HMC
 TESTED = 500
 AGREE = 0.05  # an image satisfies a model above this quantile of the model's own draws
 
@@ -160,23 +164,53 @@ def save_grid(x, side, columns, path, zoom):
     save_png(np.rint(picture * 255).clip(0, 255).astype(np.uint8).repeat(zoom, 0).repeat(zoom, 1), path)
 
 
-def product_draws(poe):
-    """(draws of the AND along its chains [CHAINS, kept, 196], after how many transitions [kept])."""
-    x, kept, after, passed = poe.sample("start", "flow", "--chains", 1, "--draws", CHAINS, "--seed", 5)[0], [], [], 0
-    for leg, (warmup, draws, thin) in enumerate(LEGS):
-        path = os.path.join(poe.scratch, f"start-{leg}-points.npy")
-        np.save(path, x)
-        options = {"leapfrog": LEAPFROG, "chains": CHAINS, "warmup": warmup, "draws": draws, "thin": thin}
-        words = ["--seed", 7 + leg] + [word for name, value in options.items() for word in ("--" + name, value)]
-        kept.append(poe.sample(f"both-{leg}", "both", "--method", "hmc", "--init", path, *words))
-        after += [passed + warmup + thin * (k + 1) for k in range(draws)]
-        x, passed = kept[-1][:, -1], after[-1]
-    return np.concatenate(kept, 1), after
+def ladders(scratch, folder, draws):
+    """target -> start -> what bridge.climb found; every run is kept in the scratch folder."""
+    out = {}
+    with torch.no_grad():
+        for t, target in enumerate(("middle", "product")):
+            for k, start in enumerate(("flow", "cnn")):
+                kept = os.path.join(scratch, f"ladder-{target}-{start}.npz")
+                if not os.path.exists(kept):
+                    flow, cnn = (restore(name, folder).float() for name in ("flow14", "pixelcnn14"))
+                    network = draws["cnn"][:: 1 if start == "flow" else -1]
+                    moves = bridge.Moves(flow, cnn, 300 + 10 * t + k)
+                    begin = draws["flow"] if start == "flow" else bridge.descend(moves, target, network)
+                    np.savez_compressed(kept, **bridge.climb(moves, target, begin, network))
+                out.setdefault(target, {})[start] = dict(np.load(kept))
+    return out
+
+
+def of_ladders(found):
+    """[n, 196]: evenly over the last sixth of the rounds, an equal number from every ladder of both starts."""
+    y = np.concatenate([one["draws"] for one in found.values()])
+    at = np.linspace(2 * y.shape[1] / 3, y.shape[1] - 1, LADDER_DRAWS).round().astype(int)
+    return y[:, at].reshape(-1, y.shape[2]).astype(np.float64)
+
+
+def hamiltonian(poe, draws):
+    """HMC by poe on the geometric mean from three starts: half the sum of the log densities along the chains."""
+    starts = ("flow", "cnn", "middle")
+    path = os.path.join(poe.scratch, "hmc-points.npy")
+    np.save(path, np.concatenate([draws[name][:: len(draws[name]) // EACH_START][:EACH_START] for name in starts]))
+    words = [word for name, value in HMC.items() for word in ("--" + name, value)]
+    words += ["--method", "hmc", "--chains", len(starts) * EACH_START, "--init", path, "--seed", 7]
+    y = np.concatenate([np.load(path)[:, None], poe.sample("hmc", "middle", *words)], 1)
+    after = [0] + [HMC["warmup"] + HMC["thin"] * (k + 1) for k in range(HMC["draws"])]
+    log_p = np.stack([poe.score(y[:, k], "middle")["log_density"] for k in range(len(after))], 1)
+    parts = dict(zip(starts, log_p.reshape(len(starts), EACH_START, -1)))
+    parts["middle, from the flow"], parts["middle, from the network"] = np.split(parts["middle"], 2)
+    out = {"transitions": after}
+    for name, v in parts.items():
+        change, root = v[:, 1:].mean(1) - v[:, 0], len(v) ** 0.5
+        out[name] = {"mean": v.mean(0), "se": v.std(0, ddof=1) / root, "mean_change": change.mean(),
+                     "mean_change_se": change.std(ddof=1) / root}  # fmt: skip
+    return out
 
 
 def write_sample(folder, draws, v28):
     """For the tests: a few draws, one point far from everything, and torch's log densities of them."""
-    y = np.concatenate([draws["flow"][:2], draws["cnn"][:2], draws["both"][:2], np.zeros((1, 196))]).astype(np.float32)
+    y = np.concatenate([*(draws[k][:2] for k in ("flow", "cnn", "middle")), np.zeros((1, 196))]).astype(np.float32)
     v = np.concatenate([v28[:3], np.full((1, 784), 0.5)]).astype(np.float32)
     y, v = y.astype(np.float64), v.astype(np.float64)
     z = images.logit(v)
@@ -206,8 +240,12 @@ def main(folder_of_data, folder, scratch, command):
 
     exact = {"flow": "flow", "cnn": "cnn", "either": "either"}
     draws = {name: poe.sample(name, target, "--chains", 1, "--draws", DRAWS)[0] for name, target in exact.items()}
-    kept, after = product_draws(poe)
-    draws["both"] = kept[:, -1]
+    found = ladders(scratch, folder, draws)
+    draws["middle"], draws["both"] = of_ladders(found["middle"]), of_ladders(found["product"])
+    metrics["ladders"] = {
+        target: {start: bridge.summary(one, target) for start, one in runs.items()} for target, runs in found.items()
+    }
+    metrics["hmc"] = hamiltonian(poe, draws)
     large = os.path.join(folder, "flow28.poe")
     v28 = poe.sample("large", "digit", "--chains", 1, "--draws", DRAWS, program=large, variable="x")[0]
 
@@ -217,10 +255,6 @@ def main(folder_of_data, folder, scratch, command):
         sets[name] = images.logit(images.dequantise(grey, rng.random(grey.shape))).reshape(len(grey), -1)
     scores = {name: poe.score(y, "either") for name, y in sets.items()}
     least = {expert: np.quantile(scores[expert]["each." + expert], AGREE) for expert in ("flow", "cnn")}
-    metrics["and_along_its_chains"] = {
-        "transitions": after,
-        "log_density": [poe.score(kept[:, k], "both")["log_density"].mean() for k in range(len(after))],
-    }
     metrics["densities"] = {}
     for name, score in scores.items():
         inside = {expert: score["each." + expert] >= least[expert] for expert in least}
@@ -244,9 +278,11 @@ def main(folder_of_data, folder, scratch, command):
     judged_sets["28 x 28: draws of the flow"] = judged(judge, v28.astype(np.float32))
     metrics["judge"] = judged_sets
 
-    grids = {"flow": "flow14.png", "cnn": "pixelcnn14.png", "either": "either.png", "both": "both.png"}
+    grids = {"flow": "flow14", "cnn": "pixelcnn14", "either": "either", "middle": "middle", "both": "both"}
     for name, file in grids.items():
-        save_grid(1 / (1 + np.exp(-draws[name][:CHAINS])), 14, 16, os.path.join(folder, file), 3)
+        y = draws[name][np.linspace(0, len(draws[name]) - 1, SHOWN).round().astype(int)]
+        save_grid(1 / (1 + np.exp(-y)), 14, 16, os.path.join(folder, file + ".png"), 3)
+    np.save(os.path.join(folder, "middle.npy"), draws["middle"].astype(np.float32))
     save_grid(v28[:64], 28, 16, os.path.join(folder, "flow28.png"), 2)
     write_sample(folder, draws, v28)
     with open(os.path.join(folder, "metrics.json"), "w") as out:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Trains every weight file of this folder from the MNIST files.  CPU, one thread, about a quarter of an hour.
+"""Trains every weight file of this folder from the MNIST files.  CPU, one thread, about 25 minutes.
 
     /usr/bin/python3 models/pixels/train.py --data DIR [--out DIR] [--scratch DIR] [--stage NAME ...]
 
